@@ -1,0 +1,5 @@
+"""``python -m mnistctl`` is ``mnistctl``."""
+
+from mnistctl.cli import main
+
+main()

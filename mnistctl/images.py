@@ -1,0 +1,217 @@
+"""Any picture in, the 28×28 digit that the network was trained on out.
+
+What happens to a picture is what NIST's and MNIST's authors did to theirs (LeCun et al.,
+"Gradient-based learning applied to document recognition", 1998, section III.A): bilevel ink,
+fitted into 20×20, its centre of mass in the middle of 28×28.
+"""
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+
+from mnistctl.dataset import SIDE
+from mnistctl.errors import MnistctlError, shown, unreadable
+
+SUFFIXES = frozenset(
+    ".avif .bmp .gif .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+)
+
+# Not every format that Pillow knows: some hand the file to other programs, and none of those is
+# what a digit comes in.
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF")
+_MOST_PIXELS = 40_000_000
+_MOST_BYTES = 100_000_000
+# The longest side worked on: enough for a thin stroke on a sheet of paper.
+_WORKING_SIDE = 512
+_BOX = 20
+# Tones out of 255 between the background and the ink, below which a picture is blank.
+_LEAST_CONTRAST = 32
+
+# The limit is ours, below, and a sentence; Pillow's would be a warning on stderr.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def read(source: Path | BinaryIO, name: str) -> NDArray[np.float32]:
+    """Read a picture file and return the digit in it as the network was trained to see it.
+
+    Args:
+        source: a file of up to 40 million pixels; of an animation the first frame counts.
+        name: what errors call it.
+
+    Returns:
+        float32, shape (28, 28), 0 (background) to 1 (ink). A 28×28 greyscale picture that is
+        already a digit in MNIST's form comes back unchanged, pixel for pixel.
+
+    Raises:
+        MnistctlError: the file cannot be read, is no picture, too large, damaged or blank.
+    """
+    try:
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                grey = _greyscale(file if file.seekable() else _slurp(file, name), name)
+        else:
+            grey = _greyscale(_slurp(source, name), name)
+    except MnistctlError:
+        raise
+    except UnidentifiedImageError as error:
+        raise MnistctlError(
+            f"{name}: is not a picture that mnistctl reads ({', '.join(_FORMATS)})"
+        ) from error
+    except OSError as error:
+        if error.errno is None:
+            raise MnistctlError(f"{name}: is damaged ({error})") from error
+        raise unreadable(name, error) from error
+    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
+        raise MnistctlError(f"{name}: is damaged ({error})") from error
+    try:
+        return normalise(grey)
+    except MnistctlError as error:
+        raise MnistctlError(f"{name}: {error}") from error
+
+
+def normalise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the digit in a greyscale picture, uint8 of any shape, in MNIST's form.
+
+    Raises:
+        MnistctlError: the picture is blank.
+    """
+    contrast = int(grey.max()) - int(grey.min())
+    if contrast < _LEAST_CONTRAST:
+        raise MnistctlError("is blank: there is no digit to tell from the background")
+    border = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+    background = int(np.median(border))
+    ink_is_light = background < int(grey.min()) + contrast / 2
+    if ink_is_light and _is_mnist(grey):
+        return grey.astype(np.float32) / np.float32(255)
+    ink = _bilevel(grey if ink_is_light else 255 - grey)
+    return _centred(_fitted(ink))
+
+
+def _greyscale(file: BinaryIO, name: str) -> NDArray[np.uint8]:
+    with Image.open(file, formats=_FORMATS) as image:
+        if image.width * image.height > _MOST_PIXELS:
+            raise MnistctlError(
+                f"{name}: is too large ({image.width}×{image.height} pixels; "
+                f"mnistctl reads up to {_MOST_PIXELS // 1_000_000} million)"
+            )
+        image.draft("L", (_WORKING_SIDE, _WORKING_SIDE))
+        image.load()
+        picture = _reduced(image)
+    picture = ImageOps.exif_transpose(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    if picture.mode in ("I", "F"):
+        return _stretched(np.asarray(picture))
+    return np.asarray(picture.convert("L"))
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """Return the picture at no more than twice the working size, in a mode that allows it."""
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode.startswith("I;16"):
+        image = image.convert("I")
+    factor = max(image.size) // _WORKING_SIDE
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Bring values of any range to 0 to 255; what is no number becomes the least."""
+    numbers = np.asarray(values, np.float64)
+    finite = np.isfinite(numbers)
+    least, most = numbers.min(where=finite, initial=np.inf), numbers.max(where=finite, initial=-np.inf)
+    numbers = np.where(finite, numbers, least)
+    return ((numbers - least) * (255 / max(most - least, 1e-9))).astype(np.uint8)
+
+
+def _is_mnist(grey: NDArray[np.uint8]) -> bool:
+    """Say whether a picture has MNIST's form, which all 70,000 digits of MNIST have."""
+    if grey.shape != (SIDE, SIDE):
+        return False
+    top, bottom, left, right = _bounds(grey > 0)
+    y, x = _centre_of_mass(grey)
+    middle = SIDE / 2
+    return (
+        bottom - top <= _BOX
+        and right - left <= _BOX
+        and abs(y - middle) <= 1
+        and abs(x - middle) <= 1
+    )
+
+
+def _bilevel(grey: NDArray[np.uint8]) -> Image.Image:
+    """Return light ink on black, cropped to the ink, with greys at its edges alone."""
+    if max(grey.shape) > _WORKING_SIDE // 4:  # not where a stroke may be one pixel wide
+        grey = np.asarray(Image.fromarray(grey).filter(ImageFilter.MedianFilter(3)))
+    threshold = _otsu(grey)
+    half_width = max(1.0, 0.5 * min(threshold - grey.min(), grey.max() - threshold))
+    ink = np.clip((grey - threshold) / (2 * half_width) + 0.5, 0, 1)
+    top, bottom, left, right = _bounds(ink >= 0.5)
+    return Image.fromarray((ink[top:bottom, left:right] * 255).astype(np.uint8))
+
+
+def _otsu(grey: NDArray[np.uint8]) -> float:
+    """Return the threshold between dark and light of N. Otsu (1979), halfway between tones."""
+    counts = np.bincount(grey.ravel(), minlength=256).astype(np.float64)
+    tones = np.arange(256)
+    dark = counts.cumsum()
+    light = dark[-1] - dark
+    dark_sum = (counts * tones).cumsum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        difference = dark_sum / dark - (dark_sum[-1] - dark_sum) / light
+        between = np.nan_to_num(dark * light * difference**2)
+    best = np.flatnonzero(between == between.max())
+    return float(best.mean()) + 0.5
+
+
+def _fitted(ink: Image.Image) -> NDArray[np.float32]:
+    """Scale ink to fit 20×20, keeping its aspect, and its brightest point to 1."""
+    scale = _BOX / max(ink.size)
+    width, height = (max(1, round(length * scale)) for length in ink.size)
+    small = np.asarray(ink.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    return small / max(float(small.max()), 1.0)
+
+
+def _centred(digit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Place a digit in 28×28 so that its centre of mass is as near to the middle as it fits."""
+    canvas = np.zeros((SIDE, SIDE), np.float32)
+    top, left = (
+        min(max(round(SIDE / 2 - centre), 0), SIDE - length)
+        for centre, length in zip(_centre_of_mass(digit), digit.shape, strict=True)
+    )
+    canvas[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
+    return canvas
+
+
+def _bounds(ink: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Return top, bottom, left, right (ends excluded) of what is true."""
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def _centre_of_mass(values: NDArray[np.generic]) -> tuple[float, float]:
+    """Return y, x of the centre of mass, where a pixel's own centre lies half a unit in."""
+    weights = values.astype(np.float64)
+    rows, columns = weights.sum(axis=1), weights.sum(axis=0)
+    total = rows.sum()
+    return (
+        float(rows @ (np.arange(len(rows)) + 0.5) / total),
+        float(columns @ (np.arange(len(columns)) + 0.5) / total),
+    )
+
+
+def _slurp(file: BinaryIO, name: str) -> BinaryIO:
+    """Read a pipe, in which a decoder cannot move about, into memory."""
+    content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise MnistctlError(f"{name}: is longer than {_MOST_BYTES // 1_000_000} MB")
+    if not content:
+        raise MnistctlError(f"{name}: is empty")
+    return io.BytesIO(content)

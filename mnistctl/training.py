@@ -1,0 +1,252 @@
+"""The fit loop, augmentation and checkpoints."""
+
+import io
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.transforms import v2
+
+from mnistctl import __version__, files
+from mnistctl.dataset import SIDE, Digits
+from mnistctl.errors import MnistctlError, shown, unreadable
+from mnistctl.network import network
+
+# Pictures that share one random transform: torchvision draws one for each call, and a call for
+# each picture would take as long as the training itself.
+_AUGMENTED_TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training is determined by, together with the data and the versions.
+
+    Attributes:
+        epochs: passes over the data, from 1.
+        batch_size: pictures a step, from 2.
+        learning_rate: the highest of the one-cycle schedule, over 0.
+        seed: of the initial weights, the order of pictures, and their augmentation.
+        threads: of the CPU, from 1.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a training is after a batch.
+
+    Attributes:
+        epoch: from 1.
+        batch: within the epoch, from 1.
+        batches: in an epoch.
+        batch_size: pictures a batch.
+        loss: the mean cross-entropy, in nats, of the epoch's batches so far.
+    """
+
+    epoch: int
+    batch: int
+    batches: int
+    batch_size: int
+    loss: float
+
+
+class Training:
+    """A training run: the network, its optimizer and schedule, and how far they are.
+
+    The data set lives on the device, 8 bits a pixel, and batches are gathered from it by index (the
+    idea of KellerJordan/cifar10-airbench): no loader, no worker processes.
+    """
+
+    def __init__(self, settings: Settings, digits: Digits, device: torch.device) -> None:
+        """Begin a run.
+
+        Raises:
+            MnistctlError: the data set has fewer than two pictures.
+        """
+        if len(digits) < 2:
+            raise MnistctlError("the data set has a single picture: training takes two at least")
+        torch.set_num_threads(settings.threads)
+        torch.manual_seed(settings.seed)
+        self.settings = settings
+        self.network = network().to(device, memory_format=torch.channels_last)
+        self._images = torch.tensor(digits.images, device=device).unsqueeze(1)
+        self._labels = torch.tensor(digits.labels, device=device, dtype=torch.int64)
+        self._batch_size = min(settings.batch_size, len(digits))
+        self._batches = len(digits) // self._batch_size
+        self._optimizer = torch.optim.AdamW(
+            self.network.parameters(), settings.learning_rate, betas=(0.9, 0.99), fused=True
+        )
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer,
+            settings.learning_rate,
+            total_steps=settings.epochs * self._batches,
+            div_factor=10,
+            final_div_factor=1000,
+            cycle_momentum=False,
+        )
+        self._augment = v2.RandomAffine(
+            degrees=10,
+            translate=(1.5 / SIDE, 1.5 / SIDE),
+            scale=(0.9, 1.1),
+            shear=(-5, 5, -5, 5),
+            interpolation=v2.InterpolationMode.BILINEAR,
+        )
+        self._steps = 0
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._loss_sum = 0.0
+        self._data_checksum = zlib.crc32(digits.labels, zlib.crc32(digits.images))
+
+    def run(self) -> Iterator[Step]:
+        """Train to the end, or for as long as the caller asks for another step.
+
+        Raises:
+            MnistctlError: the loss is no longer a number.
+        """
+        while self._steps < self.settings.epochs * self._batches:
+            epoch, batch = divmod(self._steps, self._batches)
+            if batch == 0:
+                self._order = torch.randperm(len(self._labels))
+                self._loss_sum = 0.0
+            chosen = self._order[batch * self._batch_size : (batch + 1) * self._batch_size]
+            self._loss_sum += self._fit(chosen.to(self._labels.device))
+            self._steps += 1
+            if not math.isfinite(self._loss_sum):
+                raise MnistctlError(
+                    f"training diverged in epoch {epoch + 1} (the loss is not a number): "
+                    f"try an --lr below {self.settings.learning_rate:g}"
+                )
+            yield Step(
+                epoch + 1, batch + 1, self._batches, self._batch_size, self._loss_sum / (batch + 1)
+            )
+
+    def _fit(self, chosen: Tensor) -> float:
+        """Take one step on the pictures of these indices and return its loss."""
+        self.network.train()
+        images = self._images[chosen].float() / 255
+        images = torch.cat([self._augment(part) for part in images.split(_AUGMENTED_TOGETHER)])
+        loss = functional.cross_entropy(self.network(images), self._labels[chosen])
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        self._schedule.step()
+        return loss.item()
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, from which :meth:`resumed` goes on as if nothing had happened.
+
+        Raises:
+            MnistctlError: ``path`` cannot be written.
+        """
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "mnistctl": __version__,
+                "settings": asdict(self.settings),
+                "data": self._data_checksum,
+                "network": self.network.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "schedule": self._schedule.state_dict(),
+                "steps": self._steps,
+                "order": self._order,
+                "loss_sum": self._loss_sum,
+                "random": torch.get_rng_state(),
+            },
+            buffer,
+        )
+        with files.replacing(path) as file:
+            file.write(buffer.getbuffer())
+
+    @classmethod
+    def resumed(cls, checkpoint: "Checkpoint", digits: Digits, device: torch.device) -> "Training":
+        """Go on from a checkpoint.
+
+        Raises:
+            MnistctlError: the checkpoint is of another data set, or does not fit together.
+        """
+        training = cls(checkpoint.settings, digits, device)
+        state = checkpoint.state
+        if state.get("data") != training._data_checksum:
+            raise MnistctlError(
+                f"{checkpoint.name}: was made with another data set: give the same --data-dir"
+            )
+        try:
+            training.network.load_state_dict(state["network"])
+            training._optimizer.load_state_dict(state["optimizer"])
+            training._schedule.load_state_dict(state["schedule"])
+            training._steps = int(state["steps"])
+            training._order = state["order"]
+            training._loss_sum = float(state["loss_sum"])
+            torch.set_rng_state(state["random"])
+        except Exception as error:  # the state is whatever the file held
+            raise _not_a_checkpoint(checkpoint.name) from error
+        return training
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds, of which only the settings are known to be sound."""
+
+    name: str
+    settings: Settings
+    state: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: Path) -> "Checkpoint":
+        """Read a checkpoint file. Nothing in it is ever executed.
+
+        Raises:
+            MnistctlError: the file cannot be read, or is no checkpoint of this version.
+        """
+        try:
+            content = io.BytesIO(path.read_bytes())
+        except OSError as error:
+            raise unreadable(path, error) from error
+        try:
+            state = torch.load(content, map_location="cpu", weights_only=True)
+            version = state["mnistctl"]
+            settings = Settings(**state["settings"])
+        except Exception as error:  # torch.load raises whatever a damaged file makes it raise
+            raise _not_a_checkpoint(shown(path)) from error
+        if version != __version__:
+            raise MnistctlError(
+                f"{shown(path)}: was written by mnistctl {version}, this is {__version__}: "
+                "finish it with that version or train anew"
+            )
+        return cls(shown(path), settings, state)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name: ``auto`` (the fastest there is), ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        MnistctlError: this machine, or this build of PyTorch, has no such device.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((device for device, there in available.items() if there), "cpu")
+    elif not available.get(name, True):
+        reason = {
+            "cuda": "CUDA finds no GPU (in a container: docker run --gpus all)"
+            if torch.backends.cuda.is_built()
+            else "this PyTorch is built without CUDA",
+            "mps": "PyTorch finds no Apple GPU",
+        }[name]
+        raise MnistctlError(f"--device {name}: {reason}; --device auto takes what there is")
+    return torch.device(name)
+
+
+def _not_a_checkpoint(name: str) -> MnistctlError:
+    return MnistctlError(f"{name}: is damaged, or no checkpoint of mnistctl: train anew")
+
+
