@@ -9,6 +9,7 @@ class BuildExtension(build_ext):
     """Compile the extension, and say in one sentence what is missing when that fails."""
 
     def build_extension(self, extension: Pybind11Extension) -> None:
+        """Compile one extension module."""
         try:
             super().build_extension(extension)
         except CompileError as error:

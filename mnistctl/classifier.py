@@ -105,9 +105,7 @@ class Classifier:
         probabilities = np.exp(log_softmax(logits))
         return [
             Prediction(digit, row[digit], tuple(row))
-            for digit, row in zip(
-                digits_of(logits).tolist(), probabilities.tolist(), strict=True
-            )
+            for digit, row in zip(digits_of(logits).tolist(), probabilities.tolist(), strict=True)
         ]
 
 
@@ -119,11 +117,10 @@ def digits_of(logits: NDArray[np.float32]) -> NDArray[np.int64]:
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the logarithm of the probabilities, (batch, 10), that logits stand for."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return cast(
-        NDArray[np.float64], shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    )
+    return cast(NDArray[np.float64], shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def _accepts(shape: list[int | str | None], wanted: tuple[int, ...]) -> bool:
     """Say whether a model's shape is a free batch followed by ``wanted``."""
-    return len(shape) == 1 + len(wanted) and not isinstance(shape[0], int) and tuple(shape[1:]) == wanted
+    batch, *rest = shape or [0]
+    return not isinstance(batch, int) and tuple(rest) == wanted

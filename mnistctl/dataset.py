@@ -6,7 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ _NAMES: dict[Split, tuple[tuple[str, str], ...]] = {
 # Where torchvision's data sets put these files below the folder they are given.
 _FOLDERS = (".", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "QMNIST/raw")
 # The third byte of an IDX file: the type of its values, which are big-endian.
-_DTYPES = {0x08: np.dtype(np.uint8), 0x0C: np.dtype(">i4")}
+_DTYPES = {0x08: "u1", 0x0C: ">i4"}
 _LARGEST = 2**30
 
 
@@ -68,14 +68,16 @@ def load(split: Split, directory: Path | None = None) -> Digits:
     images_path, labels_path = _find(split, BUNDLED if directory is None else directory)
     images = _read_idx(images_path)
     labels = _read_idx(labels_path)
+    if labels.ndim == 2:  # QMNIST: the class, then seven columns on who wrote the digit
+        labels = labels[:, 0]
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
         raise MnistctlError(
             f"{shown(images_path)}: holds {images.dtype} of shape {images.shape}, "
             f"not 8-bit pictures of {SIDE}×{SIDE}"
         )
-    if labels.ndim == 2:  # QMNIST: the class, then seven columns on who wrote the digit
-        labels = labels[:, 0]
-    if labels.ndim != 1 or len(labels) != len(images):
+    if labels.ndim != 1:
+        raise MnistctlError(f"{shown(labels_path)}: holds no labels, but values of {labels.shape}")
+    if len(labels) != len(images):
         raise MnistctlError(
             f"{shown(labels_path)}: has {len(labels)} labels for the {len(images)} pictures "
             f"of {shown(images_path.name)}"
@@ -114,24 +116,14 @@ def _find(split: Split, directory: Path) -> tuple[Path, Path]:
     raise MnistctlError(f"{shown(directory)}: holds no {images}[.gz] and {labels}[.gz]")
 
 
-def _read_idx(path: Path) -> NDArray[np.generic]:
-    """Read an IDX file (format: http://yann.lecun.com/exdb/mnist)."""
-    opener = gzip.open if path.suffix == ".gz" else open
+def _read_idx(path: Path) -> NDArray[Any]:
+    """Read an IDX file, the format that the MNIST database defines."""
     try:
-        with opener(path, "rb") as file:
-            magic = file.read(4)
-            dtype = _DTYPES.get(magic[2]) if len(magic) == 4 and magic[:2] == b"\0\0" else None
-            if dtype is None or not 1 <= magic[3] <= 3:
-                raise MnistctlError(
-                    f"{shown(path)}: is not an IDX file (its magic number is {magic.hex() or 'missing'})"
-                )
-            header = file.read(4 * magic[3])
-            if len(header) < 4 * magic[3]:
-                raise MnistctlError(f"{shown(path)}: ends within its header: get the file again")
-            shape = struct.unpack(f">{magic[3]}I", header)
+        with _opened(path) as file:
+            dtype, shape = _read_header(file, path)
             size = math.prod(shape) * dtype.itemsize
             if size > _LARGEST:
-                raise MnistctlError(f"{shown(path)}: claims {size:,} bytes, more than mnistctl reads")
+                raise MnistctlError(f"{shown(path)}: claims {size:,} bytes, too many for mnistctl")
             values = file.read(size + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise MnistctlError(f"{shown(path)}: is damaged ({error}): get the file again") from error
@@ -143,3 +135,19 @@ def _read_idx(path: Path) -> NDArray[np.generic]:
             f"its header says ({' × '.join(map(str, shape))}): get the file again"
         )
     return np.frombuffer(values, dtype).reshape(shape)
+
+
+def _opened(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _read_header(file: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Read two zero bytes, the type, the number of dimensions, and each dimension's length."""
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES or magic[3] > 3:
+        number = magic.hex() or "missing"
+        raise MnistctlError(f"{shown(path)}: is not an IDX file (magic number {number})")
+    lengths = file.read(4 * magic[3])
+    if len(lengths) < 4 * magic[3]:
+        raise MnistctlError(f"{shown(path)}: ends within its header: get the file again")
+    return np.dtype(_DTYPES[magic[2]]), struct.unpack(f">{magic[3]}I", lengths)

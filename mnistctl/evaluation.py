@@ -41,13 +41,30 @@ class Report:
 
     @property
     def precision(self) -> list[float | None]:
-        """Of the pictures predicted to be a digit, the share that are; None where there are none."""
+        """Of the pictures predicted to be a digit, the share that are it; None of no pictures."""
         return _shares(self.confusion, self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> list[float | None]:
-        """Of the pictures of a digit, the share predicted so; None where there are none."""
+        """Of the pictures of a digit, the share predicted to be it; None of no pictures."""
         return _shares(self.confusion, self.confusion.sum(axis=1))
+
+    def as_dict(self, digits: Digits) -> dict[str, object]:
+        """Return the report on ``digits`` in the terms of JSON."""
+        return {
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "count": len(digits),
+            "precision": self.precision,
+            "recall": self.recall,
+            "confusion": self.confusion.tolist(),
+            "mistakes": [
+                {"index": index, "label": int(digits.labels[index]), "predicted": predicted}
+                for index, predicted in zip(
+                    self.mistakes.tolist(), self.predicted[self.mistakes].tolist(), strict=True
+                )
+            ],
+        }
 
 
 def evaluate(classifier: Classifier, digits: Digits) -> Report:
@@ -92,9 +109,13 @@ def mistakes_picture(report: Report, digits: Digits) -> Image.Image:
         row, column = divmod(position, _COLUMNS)
         left, top = _GAP + column * cell, _GAP + row * (cell + _CAPTION)
         digit = Image.fromarray(digits.images[index])
-        picture.paste(digit.resize((SIDE * _SCALE, SIDE * _SCALE), Image.Resampling.NEAREST), (left, top))
+        picture.paste(
+            digit.resize((SIDE * _SCALE, SIDE * _SCALE), Image.Resampling.NEAREST), (left, top)
+        )
         caption = f"{digits.labels[index]} as {report.predicted[index]}"
-        draw.text((left + SIDE * _SCALE // 2, top + SIDE * _SCALE + 2), caption, 0, font, anchor="ma")
+        draw.text(
+            (left + SIDE * _SCALE // 2, top + SIDE * _SCALE + 2), caption, 0, font, anchor="ma"
+        )
     return picture
 
 

@@ -8,6 +8,7 @@ it runs on; its older, faster half is deprecated.
 import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,7 +28,7 @@ _COMPARED = 1000
 _TOLERANCE = 1e-3
 
 
-def export(network: nn.Sequential, test: Digits, path: Path, facts: Mapping[str, str]) -> Report:
+def export(network: nn.Sequential, test: Digits, path: Path, facts: Mapping[str, object]) -> Report:
     """Write a trained network to a model file and evaluate it.
 
     The file replaces what was at ``path`` only after ONNX Runtime gave, on real digits, the
@@ -59,7 +60,7 @@ def export(network: nn.Sequential, test: Digits, path: Path, facts: Mapping[str,
             "test_accuracy": f"{report.accuracy:.4f}",
             "mnistctl": __version__,
             "torch": torch.__version__,
-            **facts,
+            **{name: str(fact) for name, fact in facts.items()},
         },
     )
     with files.replacing(path) as file:
@@ -102,7 +103,7 @@ def to_onnx(network: nn.Sequential) -> onnx.ModelProto:
 
 def _translated(
     layer: nn.Module,
-) -> tuple[str, dict[str, object], Iterator[tuple[str, np.ndarray]]]:
+) -> tuple[str, dict[str, Any], Iterator[tuple[str, np.ndarray]]]:
     """Return the ONNX operator of a layer, its attributes, and its weights in ONNX's order."""
     match layer:
         case nn.ZeroPad2d(padding=(left, right, top, bottom)):

@@ -14,11 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from mnistctl.dataset import SIDE
-from mnistctl.errors import MnistctlError, shown, unreadable
-
-SUFFIXES = frozenset(
-    ".avif .bmp .gif .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
-)
+from mnistctl.errors import MnistctlError, unreadable
 
 # Not every format that Pillow knows: some hand the file to other programs, and none of those is
 # what a digit comes in.
@@ -105,9 +101,12 @@ def _greyscale(file: BinaryIO, name: str) -> NDArray[np.uint8]:
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    if picture.mode in ("I", "F"):
-        return _stretched(np.asarray(picture))
-    return np.asarray(picture.convert("L"))
+    if picture.mode == "I":  # 16 bits
+        return (np.asarray(picture) // 257).clip(0, 255).astype(np.uint8)
+    if picture.mode == "F":  # any range
+        values = np.nan_to_num(np.asarray(picture), posinf=0, neginf=0)
+        return ((values - values.min()) * (255 / (np.ptp(values) or 1))).astype(np.uint8)
+    return np.asarray(picture.convert("L"), np.uint8)
 
 
 def _reduced(image: Image.Image) -> Image.Image:
@@ -120,15 +119,6 @@ def _reduced(image: Image.Image) -> Image.Image:
         image = image.convert("I")
     factor = max(image.size) // _WORKING_SIDE
     return image.reduce(factor) if factor > 1 else image
-
-
-def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Bring values of any range to 0 to 255; what is no number becomes the least."""
-    numbers = np.asarray(values, np.float64)
-    finite = np.isfinite(numbers)
-    least, most = numbers.min(where=finite, initial=np.inf), numbers.max(where=finite, initial=-np.inf)
-    numbers = np.where(finite, numbers, least)
-    return ((numbers - least) * (255 / max(most - least, 1e-9))).astype(np.uint8)
 
 
 def _is_mnist(grey: NDArray[np.uint8]) -> bool:

@@ -3,8 +3,8 @@
 import io
 import math
 import zlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,15 @@ class Settings:
         threads: of the CPU, from 1.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seed: int
-    threads: int
+    epochs: int = 3
+    batch_size: int = 256
+    learning_rate: float = 0.02
+    seed: int = 0
+    threads: int = field(default_factory=torch.get_num_threads)
+
+    def facts(self) -> dict[str, float]:
+        """Return the settings in the terms of JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Training:
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.settings = settings
-        self.network = network().to(device, memory_format=torch.channels_last)
+        self.network = network().to(device).to(memory_format=torch.channels_last)
         self._images = torch.tensor(digits.images, device=device).unsqueeze(1)
         self._labels = torch.tensor(digits.labels, device=device, dtype=torch.int64)
         self._batch_size = min(settings.batch_size, len(digits))
@@ -102,25 +106,25 @@ class Training:
             shear=(-5, 5, -5, 5),
             interpolation=v2.InterpolationMode.BILINEAR,
         )
-        self._steps = 0
+        self._done = 0
         self._order = torch.empty(0, dtype=torch.int64)
         self._loss_sum = 0.0
-        self._data_checksum = zlib.crc32(digits.labels, zlib.crc32(digits.images))
+        self._data_checksum = zlib.crc32(digits.labels.data, zlib.crc32(digits.images.data))
 
-    def run(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[Step]:
         """Train to the end, or for as long as the caller asks for another step.
 
         Raises:
             MnistctlError: the loss is no longer a number.
         """
-        while self._steps < self.settings.epochs * self._batches:
-            epoch, batch = divmod(self._steps, self._batches)
+        while self._done < self.settings.epochs * self._batches:
+            epoch, batch = divmod(self._done, self._batches)
             if batch == 0:
                 self._order = torch.randperm(len(self._labels))
                 self._loss_sum = 0.0
             chosen = self._order[batch * self._batch_size : (batch + 1) * self._batch_size]
             self._loss_sum += self._fit(chosen.to(self._labels.device))
-            self._steps += 1
+            self._done += 1
             if not math.isfinite(self._loss_sum):
                 raise MnistctlError(
                     f"training diverged in epoch {epoch + 1} (the loss is not a number): "
@@ -157,7 +161,7 @@ class Training:
                 "network": self.network.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "schedule": self._schedule.state_dict(),
-                "steps": self._steps,
+                "done": self._done,
                 "order": self._order,
                 "loss_sum": self._loss_sum,
                 "random": torch.get_rng_state(),
@@ -168,62 +172,67 @@ class Training:
             file.write(buffer.getbuffer())
 
     @classmethod
-    def resumed(cls, checkpoint: "Checkpoint", digits: Digits, device: torch.device) -> "Training":
-        """Go on from a checkpoint.
+    def resumed(
+        cls, path: Path, given: Mapping[str, float], digits: Digits, device: torch.device
+    ) -> "Training":
+        """Go on from a checkpoint, with its settings. Nothing in the file is ever executed.
+
+        Args:
+            path: the checkpoint.
+            given: settings that must be the checkpoint's.
+            digits: the data it was made with.
+            device: where to train; the result is the same to the byte on the CPU alone.
 
         Raises:
-            MnistctlError: the checkpoint is of another data set, or does not fit together.
+            MnistctlError: the file cannot be read, is no checkpoint of this version, or is of other
+                data or settings.
         """
-        training = cls(checkpoint.settings, digits, device)
-        state = checkpoint.state
-        if state.get("data") != training._data_checksum:
-            raise MnistctlError(
-                f"{checkpoint.name}: was made with another data set: give the same --data-dir"
-            )
+        name = shown(path)
+        state = _load(path)
         try:
+            settings = Settings(**state["settings"])
+            training = cls(settings, digits, device)
+            checksum = state["data"]
             training.network.load_state_dict(state["network"])
             training._optimizer.load_state_dict(state["optimizer"])
             training._schedule.load_state_dict(state["schedule"])
-            training._steps = int(state["steps"])
+            training._done = int(state["done"])
             training._order = state["order"]
             training._loss_sum = float(state["loss_sum"])
             torch.set_rng_state(state["random"])
         except Exception as error:  # the state is whatever the file held
-            raise _not_a_checkpoint(checkpoint.name) from error
+            raise _not_a_checkpoint(path) from error
+        if checksum != training._data_checksum:
+            raise MnistctlError(f"{name}: was made with another data set: give the same --data-dir")
+        for setting, value in given.items():
+            if value != getattr(settings, setting):
+                raise MnistctlError(
+                    f"{name}: was begun with {setting.replace('_', ' ')} "
+                    f"{getattr(settings, setting)}, not {value}: leave that option out"
+                )
         return training
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint file holds, of which only the settings are known to be sound."""
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+        version = state["mnistctl"]
+    except Exception as error:  # torch.load raises whatever a damaged file makes it raise
+        raise _not_a_checkpoint(path) from error
+    if version != __version__:
+        raise MnistctlError(
+            f"{shown(path)}: was written by mnistctl {version}, this is {__version__}: "
+            "finish it with that version or train anew"
+        )
+    return state
 
-    name: str
-    settings: Settings
-    state: dict[str, Any]
 
-    @classmethod
-    def load(cls, path: Path) -> "Checkpoint":
-        """Read a checkpoint file. Nothing in it is ever executed.
-
-        Raises:
-            MnistctlError: the file cannot be read, or is no checkpoint of this version.
-        """
-        try:
-            content = io.BytesIO(path.read_bytes())
-        except OSError as error:
-            raise unreadable(path, error) from error
-        try:
-            state = torch.load(content, map_location="cpu", weights_only=True)
-            version = state["mnistctl"]
-            settings = Settings(**state["settings"])
-        except Exception as error:  # torch.load raises whatever a damaged file makes it raise
-            raise _not_a_checkpoint(shown(path)) from error
-        if version != __version__:
-            raise MnistctlError(
-                f"{shown(path)}: was written by mnistctl {version}, this is {__version__}: "
-                "finish it with that version or train anew"
-            )
-        return cls(shown(path), settings, state)
+def _not_a_checkpoint(path: Path) -> MnistctlError:
+    return MnistctlError(f"{shown(path)}: is damaged, or no checkpoint of mnistctl: train anew")
 
 
 def choose_device(name: str) -> torch.device:
@@ -244,9 +253,3 @@ def choose_device(name: str) -> torch.device:
         }[name]
         raise MnistctlError(f"--device {name}: {reason}; --device auto takes what there is")
     return torch.device(name)
-
-
-def _not_a_checkpoint(name: str) -> MnistctlError:
-    return MnistctlError(f"{name}: is damaged, or no checkpoint of mnistctl: train anew")
-
-

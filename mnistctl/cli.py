@@ -1,0 +1,309 @@
+"""The command line: each command parses, calls one room, prints.
+
+No room is imported before its command runs, so that ``--help`` and ``--version`` load none of
+NumPy, ONNX Runtime or PyTorch.
+"""
+
+import shlex
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+import typer
+
+from mnistctl import __version__, terminal
+from mnistctl.errors import ExitStatus, MnistctlError, shown
+from mnistctl.terminal import Stopped, note
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train and apply a handwritten-digit classifier.",
+    epilog="Exit status: 0 done; 1 something failed; 2 wrong usage; 130 interrupted; "
+    "143 terminated.",
+)
+
+
+Model = Annotated[
+    Path | None,
+    typer.Option(envvar="MNISTCTL_MODEL", help="The model file.", show_default="the bundled model"),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="MNISTCTL_DATA_DIR",
+        help="A directory with the four IDX files of a data set, gzipped or not.",
+        show_default="the bundled MNIST",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print results as JSON, one object a line.")]
+
+
+def main() -> None:
+    """Run the command line and exit with the status that :class:`ExitStatus` documents."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        return app(prog_name="mnistctl", standalone_mode=False) or ExitStatus.OK
+    except typer.TyperException as error:
+        note(f"mnistctl: {error.format_message().rstrip('.')}; try 'mnistctl --help'.")
+        return ExitStatus.USAGE
+    except MnistctlError as error:
+        note(f"mnistctl: {error}.")
+        return ExitStatus.FAILURE
+    except Stopped as stop:
+        return stop.status
+
+
+def _stop(signal_number: int, _frame: FrameType | None) -> None:
+    raise Stopped(ExitStatus(128 + signal_number))
+
+
+@contextmanager
+def _stop_deferred() -> Iterator[Callable[[], ExitStatus | None]]:
+    """Give a function that returns the status a signal asked to exit with, once one has."""
+    asked: list[ExitStatus] = []
+
+    def remember(signal_number: int, _frame: FrameType | None) -> None:
+        asked.append(ExitStatus(128 + signal_number))
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked[0] if asked else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _positive(value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise typer.BadParameter("must be a positive number")
+    return value
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        terminal.result(f"mnistctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def mnistctl(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Train and apply a handwritten-digit classifier."""
+
+
+@app.command()
+def train(
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the data.", show_default="3")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="Pictures in a step.", show_default="256")
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(callback=_positive, help="The highest learning rate.", show_default="0.02"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**63 - 1, help="Of all that is random.", show_default="0"),
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to train.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of the CPU.", show_default="a thread a core")
+    ] = None,
+    data_dir: DataDir = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")] = Path(
+        "model.onnx"
+    ),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Save the run here after each epoch, and when stopped.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on from a checkpoint, with its settings.")
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train a network and write it to a model file.
+
+    Ctrl-C stops after the current batch: the checkpoint, if one was asked for, is saved, and an
+    earlier model file is left as it was.
+    """
+    try:
+        from mnistctl import dataset, export, files, training
+    except ModuleNotFoundError as error:
+        if error.name not in ("onnx", "torch", "torchvision"):
+            raise
+        raise MnistctlError(
+            f"train needs {error.name}, which is not installed: pip install 'mnistctl[train]'"
+        ) from error
+
+    files.check_writable(output)
+    if checkpoint:
+        files.check_writable(checkpoint)
+    options: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": lr,
+        "seed": seed,
+        "threads": threads,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    to = training.choose_device(device)
+    digits = dataset.load("train", data_dir)
+    test = dataset.load("test", data_dir)
+    if resume:
+        run = training.Training.resumed(resume, given, digits, to)
+    else:
+        run = training.Training(training.Settings(**given), digits, to)
+    with (
+        _stop_deferred() as asked_to_stop,
+        terminal.training_progress(run.settings.epochs, quiet=quiet) as show,
+    ):
+        for step in run.steps():
+            show(step)
+            stopped = asked_to_stop()
+            if checkpoint and (stopped or step.batch == step.batches):
+                run.save(checkpoint)
+            if stopped:
+                note(_how_to_resume(checkpoint, output))
+                raise Stopped(stopped)
+    found = export.export(run.network, test, output, run.settings.facts())
+    if json:
+        terminal.result_json(
+            {
+                "model": str(output),
+                "test_accuracy": found.accuracy,
+                "test_loss": found.loss,
+                **run.settings.facts(),
+            }
+        )
+    else:
+        terminal.result(f"{output}  test accuracy {terminal.percent(found.accuracy)}")
+
+
+def _how_to_resume(checkpoint: Path | None, output: Path) -> str:
+    if checkpoint is None:
+        return "mnistctl: stopped; nothing was saved (--checkpoint FILE would have)."
+    saved = shlex.quote(str(checkpoint))
+    return (
+        f"mnistctl: stopped; go on with: mnistctl train --resume {saved} --checkpoint {saved} "
+        f"--output {shlex.quote(str(output))}"
+    )
+
+
+@app.command()
+def validate(
+    model: Model = None,
+    data_dir: DataDir = None,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Exit with 1 below this accuracy, in percent."),
+    ] = None,
+    mistakes: Annotated[
+        Path | None, typer.Option(help="Draw the misclassified digits into this PNG file.")
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Evaluate a model on the test set of a data set."""
+    from mnistctl import dataset, evaluation, files
+    from mnistctl.classifier import Classifier
+
+    digits = dataset.load("test", data_dir)
+    found = evaluation.evaluate(Classifier.load(model), digits)
+    if json:
+        terminal.result_json(found.as_dict(digits))
+    else:
+        terminal.report(found)
+    if mistakes:
+        with files.replacing(mistakes) as file:
+            evaluation.mistakes_picture(found, digits).save(file, "PNG")
+        if not quiet:
+            note(f"mnistctl: drew the mistakes into {shown(mistakes)}.")
+    if min_accuracy is not None and found.accuracy * 100 < min_accuracy:
+        raise MnistctlError(
+            f"the accuracy, {terminal.percent(found.accuracy)}, is below --min-accuracy "
+            f"{min_accuracy:g}"
+        )
+
+
+@app.command()
+def predict(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE",
+            help="Pictures, or directories of them; '-' is one picture on standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Model = None,
+    files_from: Annotated[
+        Path | None,
+        typer.Option(help="Also the pictures this file lists, one a line; '-' is standard input."),
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="The list's paths end with NUL (find -print0).")
+    ] = False,
+    json: Json = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Draw on standard error what the network saw.")
+    ] = False,
+) -> None:
+    """Tell the digit in each picture.
+
+    One picture gives the digit alone; several, a list or a directory give PATH<TAB>DIGIT lines.
+    """
+    images = images or []
+    if not images and files_from is None:
+        raise typer.BadParameter("name an IMAGE, a directory, '-', or a list with --files-from")
+    if null and files_from is None:
+        raise typer.BadParameter("-0 says how a list ends its paths: give one with --files-from")
+    if [*images, str(files_from)].count("-") > 1:
+        raise typer.BadParameter("standard input can be read once: give '-' once")
+
+    from mnistctl import sources, streaming
+    from mnistctl.classifier import Classifier
+
+    classifier = Classifier.load(model)
+    listed = sources.listed(files_from, null=null) if files_from else ()
+    alone = files_from is None and len(images) == 1 and not Path(images[0]).is_dir()
+    failed = False
+    for answer in streaming.answers(sources.expanded(chain(images, listed)), classifier):
+        if isinstance(answer, MnistctlError):
+            note(f"mnistctl: {answer}.")
+            failed = True
+            continue
+        if show:
+            note(terminal.drawing(answer.image))
+        if json:
+            terminal.result_json(answer.as_dict())
+        else:
+            digit = answer.prediction.digit
+            terminal.result(str(digit) if alone else f"{answer.path}\t{digit}")
+    if failed:
+        raise typer.Exit(ExitStatus.FAILURE)
