@@ -6,7 +6,7 @@ it runs on; its older, faster half is deprecated.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,10 @@ def to_onnx(network: nn.Sequential) -> onnx.ModelProto:
     for index, layer in enumerate(network):
         result = "logits" if index == len(network) - 1 else f"layer{index}"
         operator, attributes, weights = _translated(layer)
-        names = []
-        for name, weight in weights:
-            names.append(f"{result}.{name}")
-            tensors.append(numpy_helper.from_array(weight, names[-1]))
+        names = [f"{result}.{weight}" for weight in weights]
+        for name, weight in zip(names, weights, strict=True):
+            tensor = layer.state_dict()[weight].contiguous()
+            tensors.append(numpy_helper.from_array(tensor.numpy(), name))
         nodes.append(helper.make_node(operator, [value, *names], [result], **attributes))
         value = result
     float32 = onnx.TensorProto.FLOAT
@@ -101,33 +101,23 @@ def to_onnx(network: nn.Sequential) -> onnx.ModelProto:
     return model
 
 
-def _translated(
-    layer: nn.Module,
-) -> tuple[str, dict[str, Any], Iterator[tuple[str, np.ndarray]]]:
-    """Return the ONNX operator of a layer, its attributes, and its weights in ONNX's order."""
+def _translated(layer: nn.Module) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+    """Return a layer's ONNX operator, its attributes, and its weights in the operator's order."""
     match layer:
-        case nn.ZeroPad2d(padding=(left, right, top, bottom)):
-            pads = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
-            return "Pad", {}, iter([("pads", pads)])
-        case nn.Conv2d(kernel_size=kernel, padding=(0, 0), stride=(1, 1), bias=None):
-            return "Conv", {"kernel_shape": kernel}, _weights(layer, "weight")
+        case nn.Conv2d(kernel_size=kernel, stride=(1, 1), padding=(0, 0), bias=None):
+            return "Conv", {"kernel_shape": kernel}, ("weight",)
         case nn.MaxPool2d(kernel_size=int(side), padding=0):
-            return "MaxPool", {"kernel_shape": (side, side), "strides": (side, side)}, iter(())
+            return "MaxPool", {"kernel_shape": (side, side), "strides": (side, side)}, ()
         case nn.BatchNorm2d(eps=epsilon):
-            names = ("weight", "bias", "running_mean", "running_var")
-            return "BatchNormalization", {"epsilon": epsilon}, _weights(layer, *names)
+            weights = ("weight", "bias", "running_mean", "running_var")
+            return "BatchNormalization", {"epsilon": epsilon}, weights
         case nn.ReLU():
-            return "Relu", {}, iter(())
+            return "Relu", {}, ()
         case nn.Flatten():
-            return "Flatten", {}, iter(())
+            return "Flatten", {}, ()
         case nn.Linear():
-            return "Gemm", {"transB": 1}, _weights(layer, "weight", "bias")
+            return "Gemm", {"transB": 1}, ("weight", "bias")
     raise TypeError(f"export knows no ONNX operator for {layer}")
-
-
-def _weights(layer: nn.Module, *names: str) -> Iterator[tuple[str, np.ndarray]]:
-    state = layer.state_dict()
-    return ((name, state[name].contiguous().numpy()) for name in names)
 
 
 def _check(network: nn.Sequential, classifier: Classifier, test: Digits) -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFilter, ImageOps, UnidentifiedImageError
 
 from mnistctl.dataset import SIDE
 from mnistctl.errors import MnistctlError, unreadable
@@ -22,7 +22,9 @@ _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF")
 _MOST_PIXELS = 40_000_000
 _MOST_BYTES = 100_000_000
 # The longest side worked on: enough for a thin stroke on a sheet of paper.
-_WORKING_SIDE = 512
+_WORKING_SIDE = 256
+_FINEST_SIDE = 128
+_COARSE_SIDE = 48
 _BOX = 20
 # Tones out of 255 between the background and the ink, below which a picture is blank.
 _LEAST_CONTRAST = 32
@@ -75,19 +77,18 @@ def normalise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     Raises:
         MnistctlError: the picture is blank.
     """
-    contrast = int(grey.max()) - int(grey.min())
-    if contrast < _LEAST_CONTRAST:
-        raise MnistctlError("is blank: there is no digit to tell from the background")
     border = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
-    background = int(np.median(border))
-    ink_is_light = background < int(grey.min()) + contrast / 2
-    if ink_is_light and _is_mnist(grey):
+    if np.median(border) > (int(grey.min()) + int(grey.max())) / 2:
+        grey = 255 - grey
+    if _is_mnist(grey):
         return grey.astype(np.float32) / np.float32(255)
-    ink = _bilevel(grey if ink_is_light else 255 - grey)
-    return _centred(_fitted(ink))
+    return _centred(_fitted(_bilevel(_flattened(grey))))
 
 
 def _greyscale(file: BinaryIO, name: str) -> NDArray[np.uint8]:
+    if not file.read(1):
+        raise MnistctlError(f"{name}: is empty")
+    file.seek(0)
     with Image.open(file, formats=_FORMATS) as image:
         if image.width * image.height > _MOST_PIXELS:
             raise MnistctlError(
@@ -101,12 +102,12 @@ def _greyscale(file: BinaryIO, name: str) -> NDArray[np.uint8]:
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    if picture.mode == "I":  # 16 bits
-        return (np.asarray(picture) // 257).clip(0, 255).astype(np.uint8)
-    if picture.mode == "F":  # any range
-        values = np.nan_to_num(np.asarray(picture), posinf=0, neginf=0)
-        return ((values - values.min()) * (255 / (np.ptp(values) or 1))).astype(np.uint8)
-    return np.asarray(picture.convert("L"), np.uint8)
+    if picture.mode in ("I", "F"):
+        values = np.nan_to_num(np.asarray(picture, np.float32), posinf=0, neginf=0)
+        # 16 bits are known by their mode; floating point may have any range.
+        least, most = (0, 65535) if picture.mode == "I" else (values.min(), values.max())
+        return ((values - least) * (255 / max(most - least, 1e-9))).clip(0, 255).astype(np.uint8)
+    return np.array(picture.convert("L"), np.uint8)
 
 
 def _reduced(image: Image.Image) -> Image.Image:
@@ -123,7 +124,7 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 def _is_mnist(grey: NDArray[np.uint8]) -> bool:
     """Say whether a picture has MNIST's form, which all 70,000 digits of MNIST have."""
-    if grey.shape != (SIDE, SIDE):
+    if grey.shape != (SIDE, SIDE) or not grey.any():
         return False
     top, bottom, left, right = _bounds(grey > 0)
     y, x = _centre_of_mass(grey)
@@ -136,12 +137,32 @@ def _is_mnist(grey: NDArray[np.uint8]) -> bool:
     )
 
 
+def _flattened(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Take the lighting away from light ink: the background comes out as 0.
+
+    The background is the morphological opening of the picture, which removes what is narrower than
+    a window, by a window that no stroke fills.
+    """
+    picture = Image.fromarray(grey)
+    if max(picture.size) > _FINEST_SIDE:  # not where a stroke may be one pixel wide
+        picture = picture.filter(ImageFilter.MedianFilter(3))
+    coarse = picture.copy()
+    coarse.thumbnail((_COARSE_SIDE, _COARSE_SIDE), Image.Resampling.BOX)
+    window = max(coarse.size) // 3 // 2 * 2 + 1
+    coarse = coarse.filter(ImageFilter.MinFilter(window)).filter(ImageFilter.MaxFilter(window))
+    return np.asarray(ImageChops.subtract(picture, coarse.resize(picture.size)))
+
+
 def _bilevel(grey: NDArray[np.uint8]) -> Image.Image:
-    """Return light ink on black, cropped to the ink, with greys at its edges alone."""
-    if max(grey.shape) > _WORKING_SIDE // 4:  # not where a stroke may be one pixel wide
-        grey = np.asarray(Image.fromarray(grey).filter(ImageFilter.MedianFilter(3)))
+    """Return light ink on black, cropped to the ink, with greys at its edges alone.
+
+    Raises:
+        MnistctlError: there is no ink.
+    """
+    if grey.max() < _LEAST_CONTRAST:
+        raise MnistctlError("is blank: there is no digit to tell from the background")
     threshold = _otsu(grey)
-    half_width = max(1.0, 0.5 * min(threshold - grey.min(), grey.max() - threshold))
+    half_width = max(1.0, 0.5 * min(threshold, grey.max() - threshold))
     ink = np.clip((grey - threshold) / (2 * half_width) + 0.5, 0, 1)
     top, bottom, left, right = _bounds(ink >= 0.5)
     return Image.fromarray((ink[top:bottom, left:right] * 255).astype(np.uint8))
@@ -202,6 +223,4 @@ def _slurp(file: BinaryIO, name: str) -> BinaryIO:
     content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise MnistctlError(f"{name}: is longer than {_MOST_BYTES // 1_000_000} MB")
-    if not content:
-        raise MnistctlError(f"{name}: is empty")
     return io.BytesIO(content)
