@@ -280,11 +280,11 @@ def predict(
     """
     images = images or []
     if not images and files_from is None:
-        raise typer.BadParameter("name an IMAGE, a directory, '-', or a list with --files-from")
+        raise typer.BadParameter("name a picture, a directory, '-', or a list", param_hint="IMAGE")
     if null and files_from is None:
-        raise typer.BadParameter("-0 says how a list ends its paths: give one with --files-from")
+        raise typer.BadParameter("it goes with --files-from", param_hint="--null")
     if [*images, str(files_from)].count("-") > 1:
-        raise typer.BadParameter("standard input can be read once: give '-' once")
+        raise typer.BadParameter("standard input can be read only once", param_hint="'-'")
 
     from mnistctl import sources, streaming
     from mnistctl.classifier import Classifier
