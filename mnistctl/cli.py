@@ -155,10 +155,11 @@ def train(
     try:
         from mnistctl import dataset, export, files, training
     except ModuleNotFoundError as error:
-        if error.name not in ("onnx", "torch", "torchvision"):
+        package = (error.name or "").partition(".")[0]
+        if package not in ("onnx", "torch", "torchvision"):
             raise
         raise MnistctlError(
-            f"train needs {error.name}, which is not installed: pip install 'mnistctl[train]'"
+            f"train needs {package}, which is not installed: pip install 'mnistctl[train]'"
         ) from error
 
     files.check_writable(output)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from onnx import helper, numpy_helper
 from torch import nn
@@ -60,6 +61,7 @@ def export(network: nn.Sequential, test: Digits, path: Path, facts: Mapping[str,
             "test_accuracy": f"{report.accuracy:.4f}",
             "mnistctl": __version__,
             "torch": torch.__version__,
+            "onnxruntime": onnxruntime.__version__,
             **{name: str(fact) for name, fact in facts.items()},
         },
     )

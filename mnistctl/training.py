@@ -18,8 +18,8 @@ from mnistctl.dataset import SIDE, Digits
 from mnistctl.errors import MnistctlError, shown, unreadable
 from mnistctl.network import network
 
-# Pictures that share one random transform: torchvision draws one for each call, and a call for
-# each picture would take as long as the training itself.
+# torchvision draws one random transform a call, and a call for each picture would take longer than
+# the training itself.
 _AUGMENTED_TOGETHER = 64
 
 
@@ -107,10 +107,11 @@ class Training:
             interpolation=v2.InterpolationMode.BILINEAR,
         )
         self._bfloat16 = _multiplies_bfloat16(device)
-        self._done = 0
-        self._order = torch.empty(0, dtype=torch.int64)
-        self._loss_sum = 0.0
         self._data_checksum = zlib.crc32(digits.labels.data, zlib.crc32(digits.images.data))
+        # Of each epoch alone, so that a resumed run need not know what came before.
+        self._seeds = torch.randint(2**62, (settings.epochs,)).tolist()
+        self._done = 0
+        self._loss_sum = 0.0
 
     def steps(self) -> Iterator[Step]:
         """Train to the end, or for as long as the caller asks for another step.
@@ -118,31 +119,47 @@ class Training:
         Raises:
             MnistctlError: the loss is no longer a number.
         """
-        while self._done < self.settings.epochs * self._batches:
-            epoch, batch = divmod(self._done, self._batches)
-            if batch == 0:
-                self._order = torch.randperm(len(self._labels))
-                self._loss_sum = 0.0
-            chosen = self._order[batch * self._batch_size : (batch + 1) * self._batch_size]
-            self._loss_sum += self._fit(chosen.to(self._labels.device))
-            self._done += 1
-            if not math.isfinite(self._loss_sum):
-                raise MnistctlError(
-                    f"training diverged in epoch {epoch + 1} (the loss is not a number): "
-                    f"try an --lr below {self.settings.learning_rate:g}"
+        first, skipped = divmod(self._done, self._batches)
+        for epoch in range(first, self.settings.epochs):
+            for batch, (images, labels) in enumerate(self._epoch(epoch)):
+                if epoch == first and batch < skipped:
+                    continue
+                self._loss_sum = self._fit(images, labels) + (self._loss_sum if batch else 0.0)
+                self._done += 1
+                if not math.isfinite(self._loss_sum):
+                    raise MnistctlError(
+                        f"training diverged in epoch {epoch + 1} (the loss is not a number): "
+                        f"try an --lr below {self.settings.learning_rate:g}"
+                    )
+                yield Step(
+                    epoch=epoch + 1,
+                    batch=batch + 1,
+                    batches=self._batches,
+                    batch_size=self._batch_size,
+                    loss=self._loss_sum / (batch + 1),
                 )
-            yield Step(
-                epoch + 1, batch + 1, self._batches, self._batch_size, self._loss_sum / (batch + 1)
-            )
 
-    def _fit(self, chosen: Tensor) -> float:
-        """Take one step on the pictures of these indices and return its loss."""
+    def _epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch, 8-bit images and labels, augmented anew.
+
+        A random transform is shared by a few pictures, which end up in different batches.
+        """
+        torch.manual_seed(self._seeds[epoch])
+        together = torch.randperm(len(self._labels), device="cpu").to(self._labels.device)
+        images = torch.cat(
+            [self._augment(self._images[part]) for part in together.split(_AUGMENTED_TOGETHER)]
+        )
+        labels = self._labels[together]
+        order = torch.randperm(len(labels), device="cpu").to(labels.device)
+        for chosen in order.split(self._batch_size)[: self._batches]:
+            yield images[chosen], labels[chosen]
+
+    def _fit(self, images: Tensor, labels: Tensor) -> float:
+        """Take one step on a batch and return its loss."""
         self.network.train()
-        images = self._images[chosen].float() / 255
-        images = torch.cat([self._augment(part) for part in images.split(_AUGMENTED_TOGETHER)])
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bfloat16):
-            logits = self.network(images)
-        loss = functional.cross_entropy(logits.float(), self._labels[chosen])
+            logits = self.network(images / 255)
+        loss = functional.cross_entropy(logits.float(), labels)
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
@@ -155,22 +172,18 @@ class Training:
         Raises:
             MnistctlError: ``path`` cannot be written.
         """
+        state = {
+            "mnistctl": __version__,
+            "settings": self.settings.facts(),
+            "data": self._data_checksum,
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "done": self._done,
+            "loss_sum": self._loss_sum,
+        }
         buffer = io.BytesIO()
-        torch.save(
-            {
-                "mnistctl": __version__,
-                "settings": asdict(self.settings),
-                "data": self._data_checksum,
-                "network": self.network.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-                "schedule": self._schedule.state_dict(),
-                "done": self._done,
-                "order": self._order,
-                "loss_sum": self._loss_sum,
-                "random": torch.get_rng_state(),
-            },
-            buffer,
-        )
+        torch.save(state, buffer)
         with files.replacing(path) as file:
             file.write(buffer.getbuffer())
 
@@ -200,9 +213,7 @@ class Training:
             training._optimizer.load_state_dict(state["optimizer"])
             training._schedule.load_state_dict(state["schedule"])
             training._done = int(state["done"])
-            training._order = state["order"]
             training._loss_sum = float(state["loss_sum"])
-            torch.set_rng_state(state["random"])
         except Exception as error:  # the state is whatever the file held
             raise _not_a_checkpoint(path) from error
         if checksum != training._data_checksum:

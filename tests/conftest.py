@@ -69,3 +69,8 @@ def small_mnist(tmp_path_factory: pytest.TempPathFactory, mnist_test: Digits) ->
     """A data set of 640 digits, so that an epoch is a matter of a few batches."""
     directory = tmp_path_factory.mktemp("small")
     return write_mnist(directory, mnist_test.images[:640], mnist_test.labels[:640])
+
+
+def names(directory: Path) -> list[str]:
+    """What is in a directory, hidden files included."""
+    return sorted(entry.name for entry in directory.iterdir())
