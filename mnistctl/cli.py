@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from math import inf, isnan
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal
@@ -57,7 +58,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        return app(prog_name="mnistctl", standalone_mode=False) or ExitStatus.OK
+        return _run_app()
     except typer.TyperException as error:
         note(f"mnistctl: {error.format_message().rstrip('.')}; try 'mnistctl --help'.")
         return ExitStatus.USAGE
@@ -66,6 +67,15 @@ def _run() -> int:
         return ExitStatus.FAILURE
     except Stopped as stop:
         return stop.status
+
+
+def _run_app() -> int:
+    try:
+        return app(prog_name="mnistctl", standalone_mode=False) or ExitStatus.OK
+    except OSError as error:  # of the help that Typer prints: all else goes through terminal
+        raise terminal.output_failed(error) from error
+    except SystemExit as error:  # how Typer and Rich leave when the reader of the help is gone
+        raise Stopped(ExitStatus.OK) from error
 
 
 def _stop(signal_number: int, _frame: FrameType | None) -> None:
@@ -89,8 +99,14 @@ def _stop_deferred() -> Iterator[Callable[[], ExitStatus | None]]:
 
 
 def _positive(value: float | None) -> float | None:
-    if value is not None and not 0 < value < float("inf"):
+    if value is not None and not 0 < value < inf:
         raise typer.BadParameter("must be a positive number")
+    return value
+
+
+def _number(value: float | None) -> float | None:
+    if value is not None and isnan(value):
+        raise typer.BadParameter("must be a number")
     return value
 
 
@@ -222,7 +238,9 @@ def validate(
     data_dir: DataDir = None,
     min_accuracy: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="Exit with 1 below this accuracy, in percent."),
+        typer.Option(
+            min=0, max=100, callback=_number, help="Exit with 1 below this accuracy, in percent."
+        ),
     ] = None,
     mistakes: Annotated[
         Path | None, typer.Option(help="Draw the misclassified digits into this PNG file.")

@@ -83,7 +83,7 @@ def _batches(paths: Iterable[str | MnistctlError]) -> Iterator[list[_Decoded]]:
                 while len(waiting) < _BATCH:
                     waiting.append(arriving.get_nowait())
             batch: list[_Decoded] = []
-            while waiting and (future := waiting[0]) and (not batch or future.done()):
+            while waiting and (future := waiting[0]) and (not batch or _is_answered(future)):
                 waiting.popleft()
                 batch.append(future.result())
             if not batch:
@@ -91,6 +91,10 @@ def _batches(paths: Iterable[str | MnistctlError]) -> Iterator[list[_Decoded]]:
             yield batch
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_answered(future: Future[_Decoded]) -> bool:
+    return future.done() and future.exception() is None
 
 
 def _feed(

@@ -1,6 +1,7 @@
 """What people and programs see: results on stdout, everything else on stderr."""
 
 import errno
+import io
 import json
 import os
 import sys
@@ -129,7 +130,7 @@ def report(found: "Report") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE, padding=(0, 0, 0, 1), caption="row: label, column: prediction")
+    table = Table(box=SIMPLE, padding=0, caption="row: label, column: prediction")
     table.add_column("digit", justify="right", style="bold")
     for digit in range(len(found.confusion)):
         table.add_column(str(digit), justify="right", min_width=4)
@@ -145,14 +146,12 @@ def report(found: "Report") -> None:
         ]
         shares = (percent(found.precision[digit]), percent(found.recall[digit]))
         table.add_row(str(digit), *cells, *shares)
-    # The width is the table's own, not a pipe's 80 columns.
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    console = Console(width=None if on_terminal else 100)
-    with console.capture() as capture:
-        console.print(table)
+    text = io.StringIO()
+    Console(file=text, force_terminal=on_terminal, width=None if on_terminal else 80).print(table)
     right, count = int(found.confusion.trace()), int(found.confusion.sum())
     result(f"accuracy {percent(found.accuracy)}  ({right:,} of {count:,})  loss {found.loss:.4f}")
-    result(capture.get().rstrip())
+    result(text.getvalue().rstrip())
 
 
 def drawing(image: "NDArray[np.float32]") -> str:
