@@ -89,7 +89,11 @@ class Training:
         self._batch_size = min(settings.batch_size, len(digits))
         self._batches = len(digits) // self._batch_size
         self._optimizer = torch.optim.AdamW(
-            self.network.parameters(), settings.learning_rate, betas=(0.9, 0.99), fused=True
+            self.network.parameters(),
+            settings.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=0.05,
+            fused=True,
         )
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer,
@@ -100,10 +104,10 @@ class Training:
             cycle_momentum=False,
         )
         self._augment = v2.RandomAffine(
-            degrees=10,
-            translate=(1.5 / SIDE, 1.5 / SIDE),
-            scale=(0.9, 1.1),
-            shear=(-5, 5, -5, 5),
+            degrees=12,
+            translate=(2 / SIDE, 2 / SIDE),
+            scale=(0.88, 1.12),
+            shear=(-8, 8, -8, 8),
             interpolation=v2.InterpolationMode.BILINEAR,
         )
         self._bfloat16 = _multiplies_bfloat16(device)

@@ -1,0 +1,1 @@
+"""Comparisons with the peers. They print tables and assert nothing about time."""

@@ -1,0 +1,1 @@
+"""What mnistctl is compared with, each written anew from its description."""

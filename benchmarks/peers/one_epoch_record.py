@@ -1,0 +1,72 @@
+"""The last recipe of tuomaso/train_mnist_fast: 99 % in one epoch, the record of a laptop's GPU.
+
+Convolutions of 5×5×24 and 3×3×32, each pooled before its ReLU; 256 hidden units; Adam with betas of
+0.7 and 0.9; a one-cycle schedule to 0.01; batches of 256, in the data's own order, out of one
+tensor. The recipe saves its normalised tensors beforehand and does not count that; here they are
+made from the bundled data set, which takes as long as it takes mnistctl to read it.
+
+    python -m benchmarks.peers.one_epoch_record SEED
+
+Prints the test accuracy, 0 to 1.
+"""
+
+import sys
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnistctl import dataset
+from mnistctl.dataset import Split
+
+BATCH = 256
+
+
+def network() -> nn.Sequential:
+    """Return the untrained network, which gives log-probabilities."""
+    return nn.Sequential(
+        nn.Conv2d(1, 24, 5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(24, 32, 3),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(800, 256),
+        nn.ReLU(),
+        nn.Linear(256, 10),
+        nn.LogSoftmax(dim=1),
+    )
+
+
+def tensors(split: Split) -> tuple[Tensor, Tensor]:
+    """Return normalised images, float32 (count, 1, 28, 28), and labels, int64 (count,)."""
+    digits = dataset.load(split)
+    images = torch.tensor(digits.images).unsqueeze(1).float() / 255
+    return (images - 0.1307) / 0.3081, torch.tensor(digits.labels).long()
+
+
+def main() -> None:
+    """Train for one epoch and test."""
+    torch.manual_seed(int(sys.argv[1]))
+    images, labels = tensors("train")
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, betas=(0.7, 0.9))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.01, total_steps=-(-len(labels) // BATCH), cycle_momentum=False
+    )
+    model.train()
+    for batch, truth in zip(images.split(BATCH), labels.split(BATCH), strict=True):
+        optimizer.zero_grad()
+        functional.nll_loss(model(batch), truth).backward()
+        optimizer.step()
+        schedule.step()
+    model.eval()
+    images, labels = tensors("test")
+    with torch.no_grad():
+        predicted = torch.cat([model(batch).argmax(1) for batch in images.split(2000)])
+    print((predicted == labels).float().mean().item())
+
+
+if __name__ == "__main__":
+    main()
