@@ -77,11 +77,11 @@ def normalise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     Raises:
         MnistctlError: the picture is blank.
     """
-    border = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
-    if np.median(border) > (int(grey.min()) + int(grey.max())) / 2:
-        grey = 255 - grey
     if _is_mnist(grey):
         return grey.astype(np.float32) / np.float32(255)
+    border = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+    if np.median(border) > (int(grey.min()) + int(grey.max())) / 2:
+        return normalise(255 - grey)
     return _centred(_fitted(_bilevel(_flattened(grey))))
 
 
@@ -98,7 +98,8 @@ def _greyscale(file: BinaryIO, name: str) -> NDArray[np.uint8]:
         image.draft("L", (_WORKING_SIDE, _WORKING_SIDE))
         image.load()
         picture = _reduced(image)
-    picture = ImageOps.exif_transpose(picture)
+    if "exif" in picture.info:
+        picture = ImageOps.exif_transpose(picture)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -107,7 +108,7 @@ def _greyscale(file: BinaryIO, name: str) -> NDArray[np.uint8]:
         # 16 bits are known by their mode; floating point may have any range.
         least, most = (0, 65535) if picture.mode == "I" else (values.min(), values.max())
         return ((values - least) * (255 / max(most - least, 1e-9))).clip(0, 255).astype(np.uint8)
-    return np.array(picture.convert("L"), np.uint8)
+    return np.asarray(picture if picture.mode == "L" else picture.convert("L"), np.uint8)
 
 
 def _reduced(image: Image.Image) -> Image.Image:
@@ -124,7 +125,7 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 def _is_mnist(grey: NDArray[np.uint8]) -> bool:
     """Say whether a picture has MNIST's form, which all 70,000 digits of MNIST have."""
-    if grey.shape != (SIDE, SIDE) or not grey.any():
+    if grey.shape != (SIDE, SIDE) or grey.max() < _LEAST_CONTRAST:
         return False
     top, bottom, left, right = _bounds(grey > 0)
     y, x = _centre_of_mass(grey)
