@@ -198,7 +198,7 @@ def train(
         run = training.Training(training.Settings(**given), digits, to)
     with (
         _stop_deferred() as asked_to_stop,
-        terminal.training_progress(run.settings.epochs, quiet=quiet) as show,
+        terminal.training_progress(quiet=quiet) as show,
     ):
         for step in run.steps():
             show(step)

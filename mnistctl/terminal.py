@@ -5,7 +5,6 @@ import io
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -15,9 +14,12 @@ from mnistctl.errors import ExitStatus, MnistctlError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from rich.table import Table
 
     from mnistctl.evaluation import Report
     from mnistctl.training import Step
+
+_SHADES = " ░▒▓█"
 
 
 class Stopped(BaseException):
@@ -75,31 +77,16 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def training_progress(epochs: int, *, quiet: bool) -> Iterator[Callable[["Step"], None]]:
+def training_progress(*, quiet: bool) -> Iterator[Callable[["Step"], None]]:
     """Give a function that shows on stderr each step of a training: moving on a terminal.
 
     Elsewhere, and as the record that stays on a terminal, a plain line says how an epoch went.
     """
-    began = time.monotonic()
-    seen = 0
-
-    def epoch_line(step: "Step") -> str:
-        return f"epoch {step.epoch}/{epochs}  loss {step.loss:.4f}  {rate():,.0f} images/s"
-
-    def rate() -> float:
-        return seen / (time.monotonic() - began)
-
-    def count(step: "Step") -> bool:
-        nonlocal seen
-        seen += step.batch_size
-        return not quiet and step.batch == step.batches
-
-    def plain(step: "Step") -> None:
-        if count(step):
-            note(epoch_line(step))
-
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
-        yield plain
+    if quiet:
+        yield lambda _step: None
+        return
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda step: note(_epoch(step)) if step.batch == step.batches else None
         return
 
     from rich.console import Console
@@ -109,24 +96,42 @@ def training_progress(epochs: int, *, quiet: bool) -> Iterator[Callable[["Step"]
     with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as progress:
         task = progress.add_task("training", total=None)
 
-        def moving(step: "Step") -> None:
-            if count(step):
-                progress.console.print(epoch_line(step), highlight=False)
+        def show(step: "Step") -> None:
+            if step.batch == step.batches:
+                progress.console.print(_epoch(step), highlight=False)
             progress.update(
                 task,
-                total=epochs * step.batches,
+                total=step.epochs * step.batches,
                 completed=(step.epoch - 1) * step.batches + step.batch,
-                description=f"epoch {step.epoch}/{epochs}  batch {step.batch}/{step.batches}  "
-                f"loss {step.loss:.4f}  {rate():,.0f} images/s",
+                description=f"epoch {step.epoch}/{step.epochs}  batch {step.batch}/{step.batches}  "
+                f"loss {step.loss:.4f}  {step.images_per_second:,.0f} images/s",
             )
 
-        yield moving
+        yield show
+
+
+def _epoch(step: "Step") -> str:
+    return (
+        f"epoch {step.epoch}/{step.epochs}  loss {step.loss:.4f}  "
+        f"{step.images_per_second:,.0f} images/s"
+    )
 
 
 def report(found: "Report") -> None:
     """Write an evaluation to stdout, in colour on a terminal."""
-    from rich.box import SIMPLE
     from rich.console import Console
+
+    right, count = int(found.confusion.trace()), int(found.confusion.sum())
+    result(f"accuracy {percent(found.accuracy)}  ({right:,} of {count:,})  loss {found.loss:.4f}")
+    on_terminal = sys.stdout.isatty()
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=on_terminal, width=None if on_terminal else 80)
+    console.print(_confusion_matrix(found))
+    result(text.getvalue().rstrip())
+
+
+def _confusion_matrix(found: "Report") -> "Table":
+    from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
@@ -136,29 +141,20 @@ def report(found: "Report") -> None:
         table.add_column(str(digit), justify="right", min_width=4)
     table.add_column("precision", justify="right")
     table.add_column("recall", justify="right")
-    for digit, row in enumerate(found.confusion.tolist()):
-        cells = [
-            Text(
-                str(count) if count else "·",
-                "dim" if not count else "red" if column != digit else "",
-            )
-            for column, count in enumerate(row)
+    for label, row in enumerate(found.confusion.tolist()):
+        counts = [
+            Text(str(count), "" if predicted == label else "red") if count else Text("·", "dim")
+            for predicted, count in enumerate(row)
         ]
-        shares = (percent(found.precision[digit]), percent(found.recall[digit]))
-        table.add_row(str(digit), *cells, *shares)
-    on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    text = io.StringIO()
-    Console(file=text, force_terminal=on_terminal, width=None if on_terminal else 80).print(table)
-    right, count = int(found.confusion.trace()), int(found.confusion.sum())
-    result(f"accuracy {percent(found.accuracy)}  ({right:,} of {count:,})  loss {found.loss:.4f}")
-    result(text.getvalue().rstrip())
+        shares = (percent(found.precision[label]), percent(found.recall[label]))
+        table.add_row(str(label), *counts, *shares)
+    return table
 
 
 def drawing(image: "NDArray[np.float32]") -> str:
     """Return a picture (28, 28) in 0 to 1 as lines of text, two characters a pixel."""
-    shades = " ░▒▓█"
-    levels = (image * (len(shades) - 1)).round().astype(int)
-    return "\n".join("".join(shades[level] * 2 for level in row).rstrip() for row in levels)
+    levels = (image * (len(_SHADES) - 1)).round().astype(int)
+    return "\n".join("".join(_SHADES[level] * 2 for level in row).rstrip() for row in levels)
 
 
 def percent(share: float | None) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -52,17 +53,19 @@ class Step:
 
     Attributes:
         epoch: from 1.
+        epochs: in the training.
         batch: within the epoch, from 1.
         batches: in an epoch.
-        batch_size: pictures a batch.
         loss: the mean cross-entropy, in nats, of the epoch's batches so far.
+        images_per_second: since the run began or was resumed.
     """
 
     epoch: int
+    epochs: int
     batch: int
     batches: int
-    batch_size: int
     loss: float
+    images_per_second: float = field(compare=False)
 
 
 class Training:
@@ -123,6 +126,7 @@ class Training:
         Raises:
             MnistctlError: the loss is no longer a number.
         """
+        began, done_before = time.monotonic(), self._done
         first, skipped = divmod(self._done, self._batches)
         for epoch in range(first, self.settings.epochs):
             for batch, (images, labels) in enumerate(self._epoch(epoch)):
@@ -135,13 +139,19 @@ class Training:
                         f"training diverged in epoch {epoch + 1} (the loss is not a number): "
                         f"try an --lr below {self.settings.learning_rate:g}"
                     )
-                yield Step(
-                    epoch=epoch + 1,
-                    batch=batch + 1,
-                    batches=self._batches,
-                    batch_size=self._batch_size,
-                    loss=self._loss_sum / (batch + 1),
-                )
+                images_seen = (self._done - done_before) * self._batch_size
+                yield self._last_step(images_seen / (time.monotonic() - began))
+
+    def _last_step(self, images_per_second: float) -> Step:
+        epoch, batch = divmod(self._done - 1, self._batches)
+        return Step(
+            epoch=epoch + 1,
+            epochs=self.settings.epochs,
+            batch=batch + 1,
+            batches=self._batches,
+            loss=self._loss_sum / (batch + 1),
+            images_per_second=images_per_second,
+        )
 
     def _epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch, 8-bit images and labels, augmented anew.
