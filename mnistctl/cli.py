@@ -208,7 +208,7 @@ def train(
             if stopped:
                 note(_how_to_resume(checkpoint, output))
                 raise Stopped(stopped)
-    found = export.export(run.network, test, output, run.settings.facts())
+    found = export.export(run.calibrated(), test, output, run.settings.facts())
     if json:
         terminal.result_json(
             {

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MNISTCTL, Run, names, write_mnist
+from torch.nn import functional
 
 from mnistctl import dataset, training
 from mnistctl.classifier import Classifier
@@ -98,6 +99,23 @@ def test_a_training_learns(settings: training.Settings) -> None:
     digits = dataset.Digits(digits.images[:4096], digits.labels[:4096])
     steps = list(training.Training(settings, digits, torch.device("cpu")).steps())
     assert steps[-1].loss < 0.5 * steps[0].loss
+
+
+def test_calibration_changes_no_decision_and_makes_right_ones_surer(
+    settings: training.Settings, mnist_test: dataset.Digits
+) -> None:
+    digits = dataset.load("train")
+    digits = dataset.Digits(digits.images[:4096], digits.labels[:4096])
+    run = training.Training(settings, digits, torch.device("cpu"))
+    for _ in run.steps():
+        pass
+    images = torch.from_numpy(mnist_test.images[:500]).unsqueeze(1) / 255
+    with torch.inference_mode():
+        before = run.network.eval()(images)
+        after = run.calibrated()(images)
+    assert torch.equal(before.argmax(1), after.argmax(1))
+    labels = torch.from_numpy(mnist_test.labels[:500]).long()
+    assert functional.cross_entropy(after, labels) < functional.cross_entropy(before, labels)
 
 
 @pytest.mark.parametrize("done", [1, 10, 11], ids=["early", "between epochs", "late"])
