@@ -1,0 +1,293 @@
+# mnistctl as three images that share their layers: `predict` (without PyTorch), `cpu` and `gpu`.
+#
+# Each of the stages `ext`, `inference`, `torch-*` and `app` makes one layer from the few files that
+# it names, and is copied without a look at what is below it. So a change of the Python code re-runs
+# `app` alone, of the C++ code `ext` alone, of a small dependency `inference` alone, and PyTorch's
+# layer, by far the largest, stays what it was.
+
+ARG PYTHON_VERSION=3.13
+ARG BASE=python:${PYTHON_VERSION}-slim-trixie
+
+# All of ours lies below one directory and is found by its name: the same on every base, wherever
+# the base's own pip installs to.
+FROM ${BASE} AS base
+ENV PATH=/opt/mnistctl/bin:$PATH \
+    PYTHONPATH=/opt/mnistctl/packages \
+    PYTHONPYCACHEPREFIX=/opt/mnistctl/bytecode
+
+
+# ---- what builds with, and no image holds ----
+
+FROM base AS tools
+RUN --mount=type=bind,source=requirements/uv.txt,target=/tmp/uv.txt \
+    pip install --no-cache-dir --no-compile --root-user-action=ignore \
+        --require-hashes --target /tools --requirement /tmp/uv.txt
+
+COPY --chmod=755 <<"EOF" /tools/bin/byte-compile-imports
+#!/usr/bin/env python3
+"""Run the program on standard input, then byte-compile each module that it imported.
+
+A container's user may not write to the image, so without this Python would compile the same modules
+at each start, those of the standard library too; with all that is installed compiled, the image
+would grow by as much as was pruned from it. What is written here is valid whatever its source's
+date, which a copy may change.
+"""
+
+import py_compile
+import sys
+
+exec(sys.stdin.read(), {"__name__": "__main__"})
+for module in list(sys.modules.values()):
+    found = getattr(module, "__spec__", None)
+    if found and found.has_location and found.origin.endswith(".py"):
+        unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        py_compile.compile(found.origin, doraise=True, invalidation_mode=unchecked)
+EOF
+
+COPY --chmod=755 <<"EOF" /tools/bin/expect-torch-build
+#!/usr/bin/env python3
+"""Fail unless the PyTorch that is installed is the build named: cpu or cuda.
+
+Read, not imported: without CUDA's libraries beside it, a CUDA build does not come as far as telling
+its name.
+"""
+
+import runpy
+import sys
+
+torch = runpy.run_path("/opt/mnistctl/packages/torch/version.py")
+expected = sys.argv[1]
+found = "cuda" if torch["cuda"] else "cpu"
+if found != expected:
+    sys.exit(
+        f"The index served torch {torch['__version__']}, a {found} build, and this image needs a "
+        f"{expected} build: name an index that has it (TORCH_INDEX)."
+    )
+EOF
+
+
+# What a prediction and what a training import, with the modules that a library imports late.
+COPY <<"EOF" /tools/inference.py
+import gzip, json, secrets, shlex, tempfile
+from pathlib import Path
+
+import numpy.typing, onnxruntime, rich.box, rich.progress, rich.table, typer
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+Image.init()
+rich.console.Console(stderr=True).print(rich.table.Table())
+application = typer.Typer()
+
+
+@application.command()
+def command(path: Path | None = None) -> None: ...
+
+
+application(["--help"], standalone_mode=False)
+application([], standalone_mode=False)
+EOF
+COPY <<"EOF" /tools/training.py
+import torch
+import torch.backends.mps
+from torch.nn import functional
+
+network = torch.nn.Linear(1, 1)
+optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+torch.optim.lr_scheduler.OneCycleLR(optimizer, 1, total_steps=2)
+with torch.autocast("cpu", torch.bfloat16):
+    functional.cross_entropy(network(torch.ones(1, 1)), torch.zeros(1, dtype=int)).backward()
+optimizer.step()
+EOF
+
+
+FROM base AS toolchain
+RUN apt-get update --quiet=2 && \
+    apt-get install --quiet=2 --yes --no-install-recommends g++ && \
+    rm -r /var/lib/apt/lists/*
+
+
+# ---- one layer each ----
+#
+# Every file is given the same date, so that what is built twice is the same to the byte.
+
+# The compiled extension. It needs neither NumPy nor PyTorch to build.
+FROM toolchain AS ext
+RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
+    --mount=type=bind,source=requirements/build.txt,target=/tmp/build.txt \
+    --mount=type=cache,target=/root/.cache/uv \
+    /tools/bin/uv pip install --link-mode=copy --require-hashes \
+        --target /build --requirement /tmp/build.txt
+WORKDIR /src
+RUN --mount=type=bind,source=setup.py,target=setup.py \
+    --mount=type=bind,source=csrc,target=csrc \
+    PYTHONPATH=/build PYTHONDONTWRITEBYTECODE=1 python setup.py --quiet build_ext \
+        --build-temp /tmp/objects --build-lib /opt/mnistctl/packages && \
+    find /opt/mnistctl -exec touch --date=@0 {} +
+
+
+# What `predict` and `validate` need.
+FROM base AS inference
+RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
+    --mount=type=bind,source=requirements/inference.txt,target=/tmp/inference.txt \
+    --mount=type=cache,target=/root/.cache/uv <<"EOF"
+set -eu
+/tools/bin/uv pip install --link-mode=copy --no-deps --require-hashes \
+    --target /opt/mnistctl/packages --requirement /tmp/inference.txt
+cd /opt/mnistctl/packages
+rm -r bin numpy/tests numpy/*/tests numpy/f2py onnxruntime/capi/libonnxruntime.so.* \
+    onnxruntime/quantization onnxruntime/tools onnxruntime/transformers
+/tools/bin/byte-compile-imports < /tools/inference.py
+find /opt/mnistctl -exec touch --date=@0 {} +
+EOF
+
+
+# What `train` needs besides: PyTorch, for the CPU from an index of PyTorch's own.
+FROM toolchain AS torch-cpu
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
+    --mount=type=bind,from=torch-index,target=/torch-index \
+    --mount=type=bind,source=requirements/training.txt,target=/tmp/training.txt \
+    --mount=type=bind,source=requirements/torch-cpu.txt,target=/tmp/torch-cpu.txt \
+    --mount=type=cache,target=/root/.cache/uv <<"EOF"
+set -eu
+install() {
+    /tools/bin/uv pip install --link-mode=copy --no-deps --target /opt/mnistctl/packages "$@"
+}
+install --require-hashes --requirement /tmp/training.txt
+install --index-url "$TORCH_INDEX" --requirement /tmp/torch-cpu.txt
+/tools/bin/expect-torch-build cpu
+cd /opt/mnistctl/packages
+rm -r bin onnx/backend/test torch/include torch/test \
+    torch/bin/*Test torch/bin/protoc* torch/bin/test_*
+strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
+/tools/bin/byte-compile-imports < /tools/training.py
+python -m compileall -q --invalidation-mode unchecked-hash onnx torchvision
+find /opt/mnistctl -exec touch --date=@0 {} +
+EOF
+
+# A directory of PyTorch's wheels can take the place of the index: see docker-bake.hcl.
+FROM scratch AS torch-index
+
+
+# The same with CUDA. Of NVIDIA's libraries, those go that no other one loads.
+FROM toolchain AS torch-gpu
+RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
+    --mount=type=bind,source=requirements/training.txt,target=/tmp/training.txt \
+    --mount=type=bind,source=requirements/torch-gpu.txt,target=/tmp/torch-gpu.txt \
+    --mount=type=cache,target=/root/.cache/uv <<"EOF"
+set -eu
+/tools/bin/uv pip install --link-mode=copy --no-deps --require-hashes \
+    --target /opt/mnistctl/packages \
+    --requirement /tmp/training.txt --requirement /tmp/torch-gpu.txt
+/tools/bin/expect-torch-build cuda
+cd /opt/mnistctl/packages
+rm -r bin onnx/backend/test torch/include torch/bin/protoc* \
+    nvidia/*/include nvidia/nvshmem/lib/libnvshmem_device.bc
+(cd nvidia/cu13/lib && rm libcufftw.so.* libcusolverMg.so.* libnvblas.so.* libnvperf_*.so \
+    libnvrtc.alt.so.* libnvrtc-builtins.alt.so.*)
+strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
+/tools/bin/byte-compile-imports < /tools/training.py
+python -m compileall -q --invalidation-mode unchecked-hash onnx torchvision
+find /opt/mnistctl -exec touch --date=@0 {} +
+EOF
+
+
+# The program itself. Its files get the same mode wherever they were checked out.
+FROM base AS app
+COPY --chmod=755 <<"EOF" /opt/mnistctl/bin/mnistctl
+#!/usr/bin/env python3
+from mnistctl.cli import main
+
+main()
+EOF
+RUN --mount=type=bind,source=mnistctl,target=/src <<"EOF"
+set -eu
+mkdir /opt/mnistctl/packages
+cp -r /src /opt/mnistctl/packages/mnistctl
+chmod -R u=rwX,go=rX /opt/mnistctl/packages
+python -m compileall -q --invalidation-mode unchecked-hash /opt/mnistctl/packages
+find /opt/mnistctl -exec touch --date=@0 {} +
+EOF
+
+
+# ---- the pins ----
+
+# Resolves every requirement anew, except PyTorch's version: that one is chosen by hand.
+FROM tools AS resolve
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+WORKDIR /requirements
+RUN --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
+    --mount=type=bind,source=requirements/torch.in,target=/src/torch.in \
+    --mount=type=cache,target=/root/.cache/uv <<"EOF"
+set -eu
+declared() {
+    python -c "import tomllib; print(*tomllib.load(open('/src/pyproject.toml', 'rb'))$1, sep='\n')"
+}
+pin() {
+    /tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-annotate --custom-compile-command 'docker buildx bake requirements' "$@"
+}
+names() {
+    sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' "$1"
+}
+leaving_out() {
+    cat "$@" | sed 's/^/--no-emit-package=/'
+}
+
+echo uv | pin - --output-file uv.txt
+declared '["build-system"]["requires"]' | pin - --output-file build.txt
+pin /src/pyproject.toml --output-file inference.txt
+
+# What training adds, in two files: PyTorch with CUDA, and the small ones that either build needs.
+# Left out is what `inference` has, but for the one module without which PyTorch is not imported,
+# and what only compiles: Triton and setuptools.
+declared '["project"]["optional-dependencies"]["train"]' > train.in
+train() {
+    pin train.in --constraint /src/torch.in --constraint inference.txt "$@"
+}
+train --output-file everything.txt
+names everything.txt | grep -E '^(cuda|nvidia|torch)' > pytorch
+names inference.txt | grep -v typing-extensions > elsewhere
+printf '%s\n' setuptools triton >> elsewhere
+train --output-file training.txt $(leaving_out elsewhere pytorch)
+names training.txt > small
+train --output-file torch-gpu.txt $(leaving_out elsewhere small)
+
+# PyTorch's index may be out of reach: then its two wheels are pinned without their hashes.
+pin /src/torch.in --no-deps --index-url "$TORCH_INDEX" --output-file torch-cpu.txt || {
+    echo "$TORCH_INDEX cannot be reached: requirements/torch-cpu.txt has no hashes." >&2
+    grep == /src/torch.in > torch-cpu.txt
+}
+rm everything.txt
+EOF
+
+FROM scratch AS requirements
+COPY --from=resolve /requirements/*.txt /
+
+
+# ---- the images ----
+
+FROM base AS runtime
+# ONNX Runtime sends usage data to its maker unless told not to.
+ENV ORT_DISABLE_TELEMETRY=1 \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /work
+USER 65532:65532
+ENTRYPOINT ["mnistctl"]
+
+FROM runtime AS predict
+COPY --link --from=inference /opt/mnistctl /opt/mnistctl
+COPY --link --from=ext /opt/mnistctl /opt/mnistctl
+COPY --link --from=app /opt/mnistctl /opt/mnistctl
+
+FROM runtime AS gpu
+COPY --link --from=torch-gpu /opt/mnistctl /opt/mnistctl
+COPY --link --from=inference /opt/mnistctl /opt/mnistctl
+COPY --link --from=ext /opt/mnistctl /opt/mnistctl
+COPY --link --from=app /opt/mnistctl /opt/mnistctl
+
+FROM runtime AS cpu
+COPY --link --from=torch-cpu /opt/mnistctl /opt/mnistctl
+COPY --link --from=inference /opt/mnistctl /opt/mnistctl
+COPY --link --from=ext /opt/mnistctl /opt/mnistctl
+COPY --link --from=app /opt/mnistctl /opt/mnistctl
