@@ -68,11 +68,11 @@ EOF
 
 # What a prediction and what a training import, with the modules that a library imports late.
 COPY <<"EOF" /tools/inference.py
-import gzip, json, secrets, shlex, tempfile
+import concurrent.futures, gzip, json, secrets, shlex, tempfile
 from pathlib import Path
 
-import numpy.typing, onnxruntime, rich.box, rich.progress, rich.table, typer
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+import google.protobuf.text_format, numpy.random, numpy.typing, onnxruntime, rich.box, rich.progress, rich.table, typer
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 Image.init()
 rich.console.Console(stderr=True).print(rich.table.Table())
@@ -89,6 +89,8 @@ EOF
 COPY <<"EOF" /tools/training.py
 import torch
 import torch.backends.mps
+import torch.onnx.symbolic_opset11
+import torch.utils.serialization
 from torch.nn import functional
 
 network = torch.nn.Linear(1, 1)
@@ -161,7 +163,7 @@ rm -r bin onnx/backend/test torch/include torch/test \
     torch/bin/*Test torch/bin/protoc* torch/bin/test_*
 strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
 /tools/bin/byte-compile-imports < /tools/training.py
-python -m compileall -q --invalidation-mode unchecked-hash onnx torchvision
+python -m compileall -q --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
 find /opt/mnistctl -exec touch --date=@0 {} +
 EOF
 
@@ -187,7 +189,7 @@ rm -r bin onnx/backend/test torch/include torch/bin/protoc* \
     libnvrtc.alt.so.* libnvrtc-builtins.alt.so.*)
 strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
 /tools/bin/byte-compile-imports < /tools/training.py
-python -m compileall -q --invalidation-mode unchecked-hash onnx torchvision
+python -m compileall -q --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
 find /opt/mnistctl -exec touch --date=@0 {} +
 EOF
 
@@ -268,9 +270,11 @@ COPY --from=resolve /requirements/*.txt /
 # ---- the images ----
 
 FROM base AS runtime
-# ONNX Runtime sends usage data to its maker unless told not to.
+# ONNX Runtime sends usage data to its maker unless told not to. PyTorch makes a directory for a
+# compiler that is not used here, in the working directory if it must: one that is there is taken.
 ENV ORT_DISABLE_TELEMETRY=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    TORCHINDUCTOR_CACHE_DIR=/tmp
 WORKDIR /work
 USER 65532:65532
 ENTRYPOINT ["mnistctl"]
