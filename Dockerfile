@@ -71,7 +71,8 @@ COPY <<"EOF" /tools/inference.py
 import concurrent.futures, gzip, json, secrets, shlex, tempfile
 from pathlib import Path
 
-import google.protobuf.text_format, numpy.random, numpy.typing, onnxruntime, rich.box, rich.progress, rich.table, typer
+import google.protobuf.text_format, numpy.random, numpy.typing, onnxruntime, typer
+import rich.box, rich.progress, rich.table
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 Image.init()
@@ -239,6 +240,8 @@ leaving_out() {
 echo uv | pin - --output-file uv.txt
 declared '["build-system"]["requires"]' | pin - --output-file build.txt
 pin /src/pyproject.toml --output-file inference.txt
+declared '["project"]["optional-dependencies"]["test"]' | grep -v '^mnistctl' |
+    pin - --constraint inference.txt --output-file test.txt
 
 # What training adds, in two files: PyTorch with CUDA, and the small ones that either build needs.
 # Left out is what `inference` has, but for the one module without which PyTorch is not imported,
@@ -295,3 +298,25 @@ COPY --link --from=torch-cpu /opt/mnistctl /opt/mnistctl
 COPY --link --from=inference /opt/mnistctl /opt/mnistctl
 COPY --link --from=ext /opt/mnistctl /opt/mnistctl
 COPY --link --from=app /opt/mnistctl /opt/mnistctl
+
+
+# ---- the suite, run in an image by its user and without a network ----
+
+FROM base AS pytest
+RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
+    --mount=type=bind,source=requirements/test.txt,target=/tmp/test.txt \
+    --mount=type=cache,target=/root/.cache/uv \
+    /tools/bin/uv pip install --link-mode=copy --no-deps --require-hashes \
+        --target /opt/pytest --requirement /tmp/test.txt
+
+FROM cpu AS test
+ENV PYTHONPATH=/opt/mnistctl/packages:/opt/pytest
+RUN --network=none \
+    --mount=type=bind,from=pytest,source=/opt/pytest,target=/opt/pytest \
+    --mount=type=bind,source=pyproject.toml,target=/work/pyproject.toml \
+    --mount=type=bind,source=tests,target=/work/tests \
+    HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis python -m pytest -p no:cacheprovider
+
+
+# What a build makes that names no target.
+FROM cpu

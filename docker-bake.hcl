@@ -1,10 +1,23 @@
-# What is null here has its value in the Dockerfile.
+# docker buildx bake            builds mnistctl:cpu and mnistctl:gpu
+# docker buildx bake predict    builds mnistctl:predict, which holds no PyTorch
+# docker buildx bake test       runs the suite in the image for the CPU
+#
+# Each variable is set by the environment: PYTHON_VERSION=3.12 docker buildx bake. What is null here
+# is as the Dockerfile has it.
 
 variable "BASE" { default = null }
 variable "PYTHON_VERSION" { default = null }
 variable "TORCH_INDEX" { default = null }
 
-group "default" { targets = ["cpu", "gpu"] }
+variable "REGISTRY" { default = "" }
+variable "TAG" { default = "latest" }
+variable "PLATFORMS" { default = "linux/amd64" }
+variable "REVISION" { default = null }
+variable "SOURCE" { default = null }
+
+group "default" {
+  targets = ["cpu", "gpu"]
+}
 
 target "_common" {
   args = {
@@ -32,10 +45,42 @@ target "predict" {
   tags     = ["mnistctl:predict"]
 }
 
-# Resolves every pin anew.
+target "test" {
+  inherits = ["_common"]
+  target   = "test"
+  output   = ["type=cacheonly"]
+}
+
+# Resolves every pin anew and writes the files in requirements/.
 target "requirements" {
   inherits        = ["_common"]
   target          = "requirements"
   output          = ["type=local,dest=requirements"]
   no-cache-filter = ["resolve"]
+}
+
+# What is published, with where it came from: REGISTRY=registry.example/me TAG=1.0
+#     REVISION=$(git rev-parse HEAD) docker buildx bake release --push
+# Attestations and a cache in a registry need a builder of the docker-container driver.
+target "release" {
+  name     = "release-${variant}"
+  matrix   = { variant = ["cpu", "gpu", "predict"] }
+  inherits = [variant]
+
+  platforms = split(",", PLATFORMS)
+  tags = concat(
+    ["${REGISTRY}/mnistctl:${TAG}-${variant}"],
+    variant == "cpu" ? ["${REGISTRY}/mnistctl:${TAG}"] : [],
+  )
+  attest     = ["type=sbom", "type=provenance,mode=max"]
+  cache-from = ["type=registry,ref=${REGISTRY}/mnistctl:cache-${variant}"]
+  cache-to   = ["type=registry,ref=${REGISTRY}/mnistctl:cache-${variant},mode=max"]
+  labels = {
+    "org.opencontainers.image.title"       = "mnistctl"
+    "org.opencontainers.image.description" = "Train and apply a handwritten-digit classifier"
+    "org.opencontainers.image.licenses"    = "MIT"
+    "org.opencontainers.image.version"     = TAG
+    "org.opencontainers.image.revision"    = REVISION
+    "org.opencontainers.image.source"      = SOURCE
+  }
 }
