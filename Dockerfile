@@ -36,6 +36,7 @@ date, which a copy may change.
 import py_compile
 import sys
 
+sys.dont_write_bytecode = True
 exec(sys.stdin.read(), {"__name__": "__main__"})
 for module in list(sys.modules.values()):
     found = getattr(module, "__spec__", None)
@@ -125,7 +126,7 @@ RUN --mount=type=bind,source=setup.py,target=setup.py \
     --mount=type=bind,source=csrc,target=csrc \
     PYTHONPATH=/build PYTHONDONTWRITEBYTECODE=1 python setup.py --quiet build_ext \
         --build-temp /tmp/objects --build-lib /opt/mnistctl/packages && \
-    find /opt/mnistctl -exec touch --date=@0 {} +
+    find /opt -exec touch --date=@0 {} +
 
 
 # What `predict` and `validate` need.
@@ -140,7 +141,7 @@ cd /opt/mnistctl/packages
 rm -r bin numpy/tests numpy/*/tests numpy/f2py onnxruntime/capi/libonnxruntime.so.* \
     onnxruntime/quantization onnxruntime/tools onnxruntime/transformers
 /tools/bin/byte-compile-imports < /tools/inference.py
-find /opt/mnistctl -exec touch --date=@0 {} +
+find /opt -exec touch --date=@0 {} +
 EOF
 
 
@@ -165,7 +166,7 @@ rm -r bin onnx/backend/test torch/include torch/test \
 strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
 /tools/bin/byte-compile-imports < /tools/training.py
 python -m compileall -q --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
-find /opt/mnistctl -exec touch --date=@0 {} +
+find /opt -exec touch --date=@0 {} +
 EOF
 
 # A directory of PyTorch's wheels can take the place of the index: see docker-bake.hcl.
@@ -191,7 +192,7 @@ rm -r bin onnx/backend/test torch/include torch/bin/protoc* \
 strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
 /tools/bin/byte-compile-imports < /tools/training.py
 python -m compileall -q --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
-find /opt/mnistctl -exec touch --date=@0 {} +
+find /opt -exec touch --date=@0 {} +
 EOF
 
 
@@ -209,7 +210,7 @@ mkdir /opt/mnistctl/packages
 cp -r /src /opt/mnistctl/packages/mnistctl
 chmod -R u=rwX,go=rX /opt/mnistctl/packages
 python -m compileall -q --invalidation-mode unchecked-hash /opt/mnistctl/packages
-find /opt/mnistctl -exec touch --date=@0 {} +
+find /opt -exec touch --date=@0 {} +
 EOF
 
 
@@ -283,21 +284,21 @@ USER 65532:65532
 ENTRYPOINT ["mnistctl"]
 
 FROM runtime AS predict
-COPY --link --from=inference /opt/mnistctl /opt/mnistctl
-COPY --link --from=ext /opt/mnistctl /opt/mnistctl
-COPY --link --from=app /opt/mnistctl /opt/mnistctl
+COPY --link --from=inference /opt /opt
+COPY --link --from=ext /opt /opt
+COPY --link --from=app /opt /opt
 
 FROM runtime AS gpu
-COPY --link --from=torch-gpu /opt/mnistctl /opt/mnistctl
-COPY --link --from=inference /opt/mnistctl /opt/mnistctl
-COPY --link --from=ext /opt/mnistctl /opt/mnistctl
-COPY --link --from=app /opt/mnistctl /opt/mnistctl
+COPY --link --from=torch-gpu /opt /opt
+COPY --link --from=inference /opt /opt
+COPY --link --from=ext /opt /opt
+COPY --link --from=app /opt /opt
 
 FROM runtime AS cpu
-COPY --link --from=torch-cpu /opt/mnistctl /opt/mnistctl
-COPY --link --from=inference /opt/mnistctl /opt/mnistctl
-COPY --link --from=ext /opt/mnistctl /opt/mnistctl
-COPY --link --from=app /opt/mnistctl /opt/mnistctl
+COPY --link --from=torch-cpu /opt /opt
+COPY --link --from=inference /opt /opt
+COPY --link --from=ext /opt /opt
+COPY --link --from=app /opt /opt
 
 
 # ---- the suite, run in an image by its user and without a network ----
