@@ -1,0 +1,134 @@
+"""What a change builds anew, and how a build fails."""
+
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from engine import ROOT, bake, docker
+
+SOURCES = (
+    *("Dockerfile", ".dockerignore", "docker-bake.hcl", "pyproject.toml", "setup.py"),
+    *("csrc", "mnistctl", "requirements", "tests"),
+)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, images: None) -> Path:  # noqa: ARG001
+    """A copy of what the images are built from, to change."""
+    for name in SOURCES:
+        source, target = ROOT / name, tmp_path / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        else:
+            shutil.copy(source, target)
+    return tmp_path
+
+
+def layers(image: str) -> list[str]:
+    found = docker("image", "inspect", '--format={{join .RootFS.Layers " "}}', image)
+    return found.stdout.split()
+
+
+def built_anew(progress: str) -> set[str]:
+    """The stages of which a build ran a step."""
+    steps = dict(
+        re.findall(r"^#(\d+) \[(?:\S+ )?(\S+) +\d+/\d+\] (?:RUN|COPY|WORKDIR)", progress, re.M)
+    )
+    cached = set(re.findall(r"^#(\d+) CACHED", progress, re.M))
+    return {stage for number, stage in steps.items() if number not in cached}
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "stage"),
+    [
+        ("mnistctl/errors.py", "# changed\n", "app"),
+        ("csrc/argmax.cpp", "// changed\n", "ext"),
+        ("requirements/inference.txt", "# changed\n", "inference"),
+    ],
+    ids=["Python", "C++", "a small dependency"],
+)
+def test_a_change_builds_one_layer_anew_and_pytorch_stays(
+    file: str, change: str, stage: str, checkout: Path
+) -> None:
+    before = layers("mnistctl:gpu")
+    with (checkout / file).open("a") as changed:
+        changed.write(change)
+    command = ("buildx", "build", "--progress=plain", "--target=gpu", "--tag=mnistctl:changed", ".")
+    progress = docker(*command, cwd=checkout).stderr
+    after = layers("mnistctl:changed")
+    docker("image", "rm", "mnistctl:changed")
+    assert built_anew(progress) - {"gpu"} == {stage}
+    pytorch = -4  # then inference, ext and app
+    assert after[pytorch] == before[pytorch]
+
+
+def test_two_builds_of_one_state_are_the_same_to_the_byte(images: None) -> None:  # noqa: ARG001
+    ours = layers("mnistctl:predict")[-3:]
+    anew = "--no-cache-filter=ext,inference,app,predict"
+    docker("buildx", "build", anew, "--target=predict", "--tag=mnistctl:again", ".")
+    again = layers("mnistctl:again")[-3:]
+    docker("image", "rm", "mnistctl:again")
+    assert again == ours
+
+
+@pytest.mark.parametrize("target", ["tpu"])
+def test_an_image_that_does_not_exist_is_named(target: str, engine: None) -> None:  # noqa: ARG001
+    assert f"failed to find target {target}" in bake(target, check=False).stderr
+
+
+def wheel(directory: Path, name: str, version: str, files: dict[str, str]) -> None:
+    """Write a wheel into an index of files."""
+    info = f"{name}-{version}.dist-info"
+    files = {
+        **files,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
+    (directory / name).mkdir(parents=True)
+    file = directory / name / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+    (directory / name / "index.html").write_text(f'<a href="{file.name}">{file.name}</a>')
+
+
+def test_an_index_that_serves_another_build_of_pytorch_stops_the_build(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    index = tmp_path_factory.mktemp("index")
+    for name, version in re.findall(
+        r"^(torch\w*)==([\d.]+)", (checkout / "requirements/torch-cpu.txt").read_text(), re.M
+    ):
+        text = f"__version__ = '{version}+cu130'\ncuda = '13.0'\n"
+        wheel(index, name, version, {f"{name}/version.py": text})
+    result = docker(
+        *("buildx", "build", "--target=torch-cpu", f"--build-context=torch-index={index}"),
+        *("--build-arg=TORCH_INDEX=file:///torch-index", "."),
+        cwd=checkout,
+        check=False,
+    )
+    assert result.returncode
+    assert "a cuda build, and this image needs a cpu build: name an index" in result.stderr
+
+
+def test_a_package_that_is_not_the_pinned_one_stops_the_build(checkout: Path) -> None:
+    pins = checkout / "requirements/inference.txt"
+    mdurl = re.search(r"^mdurl==(\S+)(?:.*\\\n)(?:.*\\\n)*.*\n", pins.read_text(), re.M)
+    assert mdurl
+    wrong = re.sub(r"sha256:\w{64}", f"sha256:{'0' * 64}", mdurl[0])
+    pins.write_text(pins.read_text().replace(mdurl[0], wrong))
+    result = docker("buildx", "build", "--target=inference", ".", cwd=checkout, check=False)
+    assert result.returncode
+    assert f"Hash mismatch for `mdurl=={mdurl[1]}`" in result.stderr
+
+
+def test_a_path_to_prune_that_is_not_there_stops_the_build(checkout: Path) -> None:
+    dockerfile = checkout / "Dockerfile"
+    text = dockerfile.read_text()
+    dockerfile.write_text(text.replace("numpy/f2py", "numpy/f2py numpy/f3py"))
+    result = docker("buildx", "build", "--target=inference", ".", cwd=checkout, check=False)
+    assert result.returncode
+    assert "rm: cannot remove 'numpy/f3py': No such file or directory" in result.stderr

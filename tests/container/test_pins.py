@@ -1,0 +1,64 @@
+"""What the files in requirements/ hold. Needs no engine."""
+
+import re
+import tomllib
+
+import pytest
+from engine import ROOT
+
+REQUIREMENTS = ROOT / "requirements"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FILES = sorted(path.name for path in REQUIREMENTS.glob("*.txt"))
+
+
+def pins(name: str) -> dict[str, set[str]]:
+    """The versions of each package, of which there may be one for each Python."""
+    found: dict[str, set[str]] = {}
+    for package, version in re.findall(
+        r"^([a-z0-9-]+)==(\S+)", (REQUIREMENTS / name).read_text(), re.M
+    ):
+        found.setdefault(package, set()).add(version)
+    return found
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^a-z0-9-]", requirement)[0] for requirement in requirements}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_names_no_index(name: str) -> None:
+    text = (REQUIREMENTS / name).read_text()
+    assert "://" not in text
+    assert "--index" not in text
+    assert "--find-links" not in text
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "torch-cpu.txt"])
+def test_every_pin_has_a_hash(name: str) -> None:
+    lines = (REQUIREMENTS / name).read_text().replace("\\\n", "").splitlines()
+    for line in lines:
+        assert line.startswith("#") or "--hash=sha256:" in line
+
+
+def test_both_builds_of_pytorch_are_of_one_version() -> None:
+    chosen = pins("torch.in")
+    gpu, cpu = pins("torch-gpu.txt"), pins("torch-cpu.txt")
+    for package, versions in chosen.items():
+        assert gpu[package] == versions
+        assert {version.partition("+")[0] for version in cpu[package]} == versions
+
+
+def test_what_is_pinned_twice_is_pinned_alike() -> None:
+    inference = pins("inference.txt")
+    for name in ("test.txt", "training.txt", "torch-gpu.txt"):
+        for package, versions in pins(name).items():
+            assert inference.get(package, versions) == versions
+
+
+def test_everything_that_the_project_declares_is_pinned() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert names(PROJECT["project"]["dependencies"]) <= pins("inference.txt").keys()
+    assert names(PROJECT["build-system"]["requires"]) <= pins("build.txt").keys()
+    training = pins("training.txt").keys() | pins("torch-cpu.txt").keys()
+    assert names(extras["train"]) <= training
+    assert names(extras["test"]) - {"mnistctl"} <= pins("test.txt").keys()
