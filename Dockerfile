@@ -67,27 +67,7 @@ if found != expected:
 EOF
 
 
-# What a prediction and what a training import, with the modules that a library imports late.
-COPY <<"EOF" /tools/inference.py
-import concurrent.futures, gzip, json, secrets, shlex, tempfile
-from pathlib import Path
-
-import google.protobuf.text_format, numpy.random, numpy.typing, onnxruntime, typer
-import rich.box, rich.progress, rich.table
-from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
-
-Image.init()
-rich.console.Console(stderr=True).print(rich.table.Table())
-application = typer.Typer()
-
-
-@application.command()
-def command(path: Path | None = None) -> None: ...
-
-
-application(["--help"], standalone_mode=False)
-application([], standalone_mode=False)
-EOF
+# What a training imports, with the modules that PyTorch imports when they are first used.
 COPY <<"EOF" /tools/training.py
 import torch
 import torch.backends.mps
@@ -138,9 +118,28 @@ set -eu
 /tools/bin/uv pip install --link-mode=copy --no-deps --require-hashes \
     --target /opt/mnistctl/packages --requirement /tmp/inference.txt
 cd /opt/mnistctl/packages
-rm -r bin numpy/tests numpy/*/tests numpy/f2py onnxruntime/capi/libonnxruntime.so.* \
+rm -r .lock bin numpy/tests numpy/*/tests numpy/f2py onnxruntime/capi/libonnxruntime.so.* \
     onnxruntime/quantization onnxruntime/tools onnxruntime/transformers
-/tools/bin/byte-compile-imports < /tools/inference.py
+/tools/bin/byte-compile-imports <<PROGRAM
+import concurrent.futures.thread, gzip, json, secrets, shlex, tempfile
+from pathlib import Path
+
+import google.protobuf.text_format, numpy.random, numpy.typing, onnxruntime, typer
+import rich.box, rich.progress, rich.table
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
+
+Image.init()
+rich.console.Console(stderr=True).print(rich.table.Table())
+application = typer.Typer()
+
+
+@application.command()
+def command(path: Path | None = None) -> None: ...
+
+
+application(["--help"], standalone_mode=False)
+application([], standalone_mode=False)
+PROGRAM
 find /opt -exec touch --date=@0 {} +
 EOF
 
@@ -161,7 +160,7 @@ install --require-hashes --requirement /tmp/training.txt
 install --index-url "$TORCH_INDEX" --requirement /tmp/torch-cpu.txt
 /tools/bin/expect-torch-build cpu
 cd /opt/mnistctl/packages
-rm -r bin onnx/backend/test torch/include torch/test \
+rm -r .lock bin onnx/backend/test torch/include torch/test \
     torch/bin/*Test torch/bin/protoc* torch/bin/test_*
 strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
 /tools/bin/byte-compile-imports < /tools/training.py
@@ -185,7 +184,7 @@ set -eu
     --requirement /tmp/training.txt --requirement /tmp/torch-gpu.txt
 /tools/bin/expect-torch-build cuda
 cd /opt/mnistctl/packages
-rm -r bin onnx/backend/test torch/include torch/bin/protoc* \
+rm -r .lock bin onnx/backend/test torch/include torch/bin/protoc* \
     nvidia/*/include nvidia/nvshmem/lib/libnvshmem_device.bc
 (cd nvidia/cu13/lib && rm libcufftw.so.* libcusolverMg.so.* libnvblas.so.* libnvperf_*.so \
     libnvrtc.alt.so.* libnvrtc-builtins.alt.so.*)

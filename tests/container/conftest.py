@@ -47,6 +47,15 @@ def work(tmp_path: Path, digit_png: Path) -> Path:
 
 
 @pytest.fixture
+def data(tmp_path: Path, small_mnist: Path) -> Path:
+    """A small data set that anyone may read."""
+    data = tmp_path / "data"
+    shutil.copytree(small_mnist, data)
+    data.chmod(0o755)
+    return data
+
+
+@pytest.fixture
 def run(work: Path) -> Run:
     """Run an image with that directory mounted, as the README does."""
 

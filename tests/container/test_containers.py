@@ -60,11 +60,10 @@ def test_validate_gets_the_accuracy_that_the_bundled_model_was_shipped_with(
 
 @pytest.mark.parametrize("flags", [(), HARDENED], ids=["as the README has it", "hardened"])
 def test_train_leaves_one_file_that_its_caller_owns(
-    training_image: str, flags: tuple[str, ...], run: Run, work: Path, small_mnist: Path
+    training_image: str, flags: tuple[str, ...], run: Run, work: Path, data: Path
 ) -> None:
     user = "12345:54321" if flags else f"{os.getuid()}:{os.getgid()}"
-    data = f"--volume={small_mnist}:/data:ro"
-    flags = (*flags, f"--user={user}", data)
+    flags = (*flags, f"--user={user}", f"--volume={data}:/data:ro")
     result = run(training_image, "train", "--epochs=1", "--data-dir=/data", flags=flags)
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in work.iterdir()) == ["model.onnx", "seven.png"]
@@ -74,9 +73,9 @@ def test_train_leaves_one_file_that_its_caller_owns(
 
 
 def test_docker_stop_ends_a_training_within_two_seconds_and_keeps_its_checkpoint(
-    training_image: str, run: Run, work: Path, small_mnist: Path
+    training_image: str, run: Run, work: Path, data: Path
 ) -> None:
-    mounts = (f"--volume={work}:/work", f"--volume={small_mnist}:/data:ro")
+    mounts = (f"--volume={work}:/work", f"--volume={data}:/data:ro")
     train = ("train", "--data-dir=/data", "--checkpoint=checkpoint")
     container = docker(
         "run", "--detach", *mounts, "--user=12345", training_image, *train, "--epochs=10000"
