@@ -84,10 +84,12 @@ optimizer.step()
 EOF
 
 
-FROM base AS toolchain
+FROM base AS binutils
 RUN apt-get update --quiet=2 && \
-    apt-get install --quiet=2 --yes --no-install-recommends g++ && \
-    rm -r /var/lib/apt/lists/*
+    apt-get install --quiet=2 --yes --no-install-recommends binutils
+
+FROM binutils AS toolchain
+RUN apt-get install --quiet=2 --yes --no-install-recommends g++
 
 
 # ---- one layer each ----
@@ -145,7 +147,7 @@ EOF
 
 
 # What `train` needs besides: PyTorch, for the CPU from an index of PyTorch's own.
-FROM toolchain AS torch-cpu
+FROM binutils AS torch-cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,from=torch-index,target=/torch-index \
@@ -160,8 +162,9 @@ install --require-hashes --requirement /tmp/training.txt
 install --index-url "$TORCH_INDEX" --requirement /tmp/torch-cpu.txt
 /tools/bin/expect-torch-build cpu
 cd /opt/mnistctl/packages
-rm -r .lock bin onnx/backend/test torch/include torch/test \
-    torch/bin/*Test torch/bin/protoc* torch/bin/test_*
+rm -r .lock bin mpmath/tests networkx/*/tests networkx/*/*/tests onnx/backend/test \
+    sympy/*/tests sympy/*/*/tests \
+    torch/bin/*Test torch/bin/protoc* torch/bin/test_* torch/include torch/test
 strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
 /tools/bin/byte-compile-imports < /tools/training.py
 python -m compileall -q --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
@@ -173,7 +176,7 @@ FROM scratch AS torch-index
 
 
 # The same with CUDA. Of NVIDIA's libraries, those go that no other one loads.
-FROM toolchain AS torch-gpu
+FROM binutils AS torch-gpu
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,source=requirements/training.txt,target=/tmp/training.txt \
     --mount=type=bind,source=requirements/torch-gpu.txt,target=/tmp/torch-gpu.txt \
@@ -184,7 +187,9 @@ set -eu
     --requirement /tmp/training.txt --requirement /tmp/torch-gpu.txt
 /tools/bin/expect-torch-build cuda
 cd /opt/mnistctl/packages
-rm -r .lock bin onnx/backend/test torch/include torch/bin/protoc* \
+rm -r .lock bin mpmath/tests networkx/*/tests networkx/*/*/tests onnx/backend/test \
+    sympy/*/tests sympy/*/*/tests \
+    torch/bin/protoc* torch/include \
     nvidia/*/include nvidia/nvshmem/lib/libnvshmem_device.bc
 (cd nvidia/cu13/lib && rm libcufftw.so.* libcusolverMg.so.* libnvblas.so.* libnvperf_*.so \
     libnvrtc.alt.so.* libnvrtc-builtins.alt.so.*)
