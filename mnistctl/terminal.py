@@ -6,8 +6,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
 
 from mnistctl.errors import ExitStatus, MnistctlError
 
@@ -62,8 +62,7 @@ def output_failed(error: OSError) -> MnistctlError:
     Raises:
         Stopped: the reader of the pipe is gone.
     """
-    # What is buffered still would otherwise be tried again, and reported by Python, at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _silence(sys.stdout)
     if error.errno == errno.EPIPE:
         raise Stopped(ExitStatus.OK) from error
     return MnistctlError(f"standard output cannot be written: {error.strerror}")
@@ -72,8 +71,16 @@ def output_failed(error: OSError) -> MnistctlError:
 def note(text: str) -> None:
     """Write a line to stderr, if it is open and takes one."""
     if sys.stderr is not None:
-        with suppress(OSError):
+        try:
             print(text, file=sys.stderr, flush=True)  # noqa: T201
+        except OSError:
+            _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    # What is buffered still would otherwise be tried again at exit, and Python report it or, from
+    # 3.13, exit with a status of its own.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
