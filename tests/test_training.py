@@ -290,7 +290,8 @@ def test_without_the_train_extra_it_says_how_to_get_it(
 ) -> None:
     # A None in sys.modules makes an import fail as that of a package that is not installed.
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules[{package!r}] = None\n")
-    result = run("train", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    result = run("train", env={**os.environ, "PYTHONPATH": path})
     assert result.returncode == 1
     assert f"train needs {package}".encode() in result.stderr
     assert b"pip install 'mnistctl[train]'" in result.stderr
