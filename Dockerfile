@@ -7,6 +7,7 @@
 
 ARG PYTHON_VERSION=3.13
 ARG BASE=python:${PYTHON_VERSION}-slim-trixie
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 # All of ours lies below one directory and is found by its name: the same on every base, wherever
 # the base's own pip installs to.
@@ -148,7 +149,7 @@ EOF
 
 # What `train` needs besides: PyTorch, for the CPU from an index of PyTorch's own.
 FROM binutils AS torch-cpu
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,from=torch-index,target=/torch-index \
     --mount=type=bind,source=requirements/training.txt,target=/tmp/training.txt \
@@ -171,11 +172,12 @@ python -m compileall -q --invalidation-mode unchecked-hash ml_dtypes onnx torchv
 find /opt -exec touch --date=@0 {} +
 EOF
 
-# A directory of PyTorch's wheels can take the place of the index: see docker-bake.hcl.
+# An index that is a directory: TORCH_INDEX=file:///torch-index and --build-context torch-index=…
 FROM scratch AS torch-index
 
 
-# The same with CUDA. Of NVIDIA's libraries, those go that no other one loads.
+# The same with CUDA, but for Triton, which compiles networks: nothing here does. Of NVIDIA's
+# libraries, those go that no other library links to.
 FROM binutils AS torch-gpu
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,source=requirements/training.txt,target=/tmp/training.txt \
@@ -222,7 +224,7 @@ EOF
 
 # Resolves every requirement anew, except PyTorch's version: that one is chosen by hand.
 FROM tools AS resolve
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX
 WORKDIR /requirements
 RUN --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
     --mount=type=bind,source=requirements/torch.in,target=/src/torch.in \
