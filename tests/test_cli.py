@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MNISTCTL, Run, names, write_mnist
 from PIL import Image
+from support import MNISTCTL, Run, names, write_mnist
 
 import mnistctl
 from mnistctl import training

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import idx, write_mnist
+from support import idx, write_mnist
 
 from mnistctl import dataset
 from mnistctl.dataset import Digits

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import names
+from support import names
 from torch import nn
 
 from mnistctl import dataset, export

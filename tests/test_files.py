@@ -2,7 +2,7 @@ import resource
 from pathlib import Path
 
 import pytest
-from conftest import names
+from support import names
 
 from mnistctl import files
 from mnistctl.errors import MnistctlError

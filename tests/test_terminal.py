@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MNISTCTL
+from support import MNISTCTL
 
 from mnistctl import terminal
 

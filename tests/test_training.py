@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MNISTCTL, Run, names, write_mnist
+from support import MNISTCTL, Run, names, write_mnist
 from torch.nn import functional
 
 from mnistctl import dataset, training
