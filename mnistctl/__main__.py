@@ -1,5 +1,18 @@
-"""``python -m mnistctl`` is ``mnistctl``."""
+"""The way in: signals are met before anything that takes time is imported."""
 
-from mnistctl.cli import main
+import os
+import signal
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _frame: os._exit(128 + number))
+
+    from mnistctl import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,12 @@
 """An ONNX model and argmax: pictures of digits in, predictions out."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mnistctl import _core
@@ -14,6 +14,10 @@ from mnistctl.dataset import CLASSES, SIDE
 from mnistctl.errors import MnistctlError, shown, unreadable
 
 BUNDLED = Path(__file__).with_name("model.onnx")
+
+# Read when ONNX Runtime is imported, which would otherwise keep usage data in the home directory.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort  # noqa: E402
 
 _ONLY_FATAL = 4
 
@@ -54,6 +58,10 @@ class Classifier:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = _ONLY_FATAL
+        # A model is one file: none that it names beside itself is read.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", os.devnull
+        )
         try:
             self._session = ort.InferenceSession(model, options, ["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own exceptions share no base but this
@@ -74,6 +82,7 @@ class Classifier:
                 f"{', '.join(f'{value.type} {value.shape}' for value in outputs)}, "
                 f"not tensor(float) [batch, 1, {SIDE}, {SIDE}] to [batch, {CLASSES}]"
             )
+        self._name = name
         self._input = inputs[0].name
 
     @classmethod
@@ -95,8 +104,19 @@ class Classifier:
         return cast(Mapping[str, str], self._session.get_modelmeta().custom_metadata_map)
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the logits (batch, 10) of images (batch, 28, 28) in 0 to 1, ink high."""
-        (logits,) = self._session.run(None, {self._input: images[:, np.newaxis]})
+        """Return the logits (batch, 10) of images (batch, 28, 28) in 0 to 1, ink high.
+
+        Raises:
+            MnistctlError: the model fails on them, or gives anything but a number for each.
+        """
+        try:
+            (logits,) = self._session.run(None, {self._input: images[:, np.newaxis]})
+        except Exception as error:  # as above
+            raise MnistctlError(f"{self._name}: fails when it is run: train another") from error
+        if logits.shape != (len(images), CLASSES) or not np.isfinite(logits).all():
+            raise MnistctlError(
+                f"{self._name}: gives no {CLASSES} numbers for each picture: train another"
+            )
         return cast(NDArray[np.float32], logits)
 
     def predict(self, images: NDArray[np.float32]) -> list[Prediction]:

@@ -4,6 +4,7 @@ No room is imported before its command runs, so that ``--help`` and ``--version`
 NumPy, ONNX Runtime or PyTorch.
 """
 
+import os
 import shlex
 import signal
 import sys
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mnistctl import __version__, terminal
-from mnistctl.errors import ExitStatus, MnistctlError, shown
+from mnistctl.errors import ExitStatus, MnistctlError, shown, unreadable
 from mnistctl.terminal import Stopped, note
 
 app = typer.Typer(
@@ -53,11 +54,24 @@ def main() -> None:
         warnings.simplefilter("ignore")
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
-    sys.exit(_run())
+    try:
+        status = _run()
+    except Stopped as stop:
+        # Not sys.exit, which waits for pictures that are still being read: a pipe may never end.
+        os._exit(stop.status)
+    except Exception as error:
+        # An extension module that a signal stops while it is imported raises an error of its own.
+        stopped = error.__cause__ or error.__context__
+        if not isinstance(stopped, Stopped):
+            raise
+        os._exit(stopped.status)
+    sys.exit(status)
 
 
 def _run() -> int:
     try:
+        if sys.stdout is None:
+            raise MnistctlError("standard output is closed: there is nowhere to print to")
         return _run_app()
     except typer.TyperException as error:
         note(f"mnistctl: {error.format_message().rstrip('.')}; try 'mnistctl --help'.")
@@ -65,14 +79,15 @@ def _run() -> int:
     except MnistctlError as error:
         note(f"mnistctl: {error}.")
         return ExitStatus.FAILURE
-    except Stopped as stop:
-        return stop.status
 
 
 def _run_app() -> int:
     try:
         return app(prog_name="mnistctl", standalone_mode=False) or ExitStatus.OK
-    except OSError as error:  # of the help that Typer prints: all else goes through terminal
+    except OSError as error:
+        if error.filename is not None:
+            raise unreadable(error.filename, error) from error
+        # Of the help, which Typer prints; all else goes through terminal.
         raise terminal.output_failed(error) from error
     except SystemExit as error:  # how Typer and Rich leave when the reader of the help is gone
         raise Stopped(ExitStatus.OK) from error
@@ -131,10 +146,10 @@ def mnistctl(
 @app.command()
 def train(
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the data.", show_default="3")
+        int | None, typer.Option(min=1, max=100_000, help="Passes over the data.", show_default="3")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Pictures in a step.", show_default="256")
+        int | None, typer.Option(min=2, max=100_000, help="Pictures in a step.", show_default="256")
     ] = None,
     lr: Annotated[
         float | None,
@@ -148,7 +163,8 @@ def train(
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to train.")
     ] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of the CPU.", show_default="a thread a core")
+        int | None,
+        typer.Option(min=1, max=1024, help="Of the CPU.", show_default="a thread a core"),
     ] = None,
     data_dir: DataDir = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")] = Path(
@@ -252,6 +268,8 @@ def validate(
     from mnistctl import dataset, evaluation, files
     from mnistctl.classifier import Classifier
 
+    if mistakes:
+        files.check_writable(mistakes)
     digits = dataset.load("test", data_dir)
     found = evaluation.evaluate(Classifier.load(model), digits)
     if json:
@@ -310,7 +328,8 @@ def predict(
 
     classifier = Classifier.load(model)
     listed = sources.listed(files_from, null=null) if files_from else ()
-    alone = files_from is None and len(images) == 1 and not Path(images[0]).is_dir()
+    alone = files_from is None and len(images) == 1 and not os.path.isdir(images[0])  # noqa: PTH112
+
     failed = False
     for answer in streaming.answers(sources.expanded(chain(images, listed)), classifier):
         if isinstance(answer, MnistctlError):

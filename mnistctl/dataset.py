@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ _NAMES: dict[Split, tuple[tuple[str, str], ...]] = {
 _FOLDERS = (".", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "QMNIST/raw")
 # The third byte of an IDX file: the type of its values, which are big-endian.
 _DTYPES = {0x08: "u1", 0x0C: ">i4"}
-_LARGEST = 2**30
+_LARGEST = 2**28
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,6 @@ def load(split: Split, directory: Path | None = None) -> Digits:
             f"{shown(labels_path)}: has {len(labels)} labels for the {len(images)} pictures "
             f"of {shown(images_path.name)}"
         )
-    if len(labels) == 0:
-        raise MnistctlError(f"{shown(images_path)}: holds no pictures")
     if labels.min() < 0 or labels.max() >= CLASSES:
         raise MnistctlError(
             f"{shown(labels_path)}: has labels from {labels.min()} to {labels.max()}, "
@@ -93,7 +92,7 @@ def load(split: Split, directory: Path | None = None) -> Digits:
 
 
 def _find(split: Split, directory: Path) -> tuple[Path, Path]:
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # noqa: PTH112 (of any path)
         raise MnistctlError(f"{shown(directory)}: is not a directory with a data set in it")
     for folder in _FOLDERS:
         for names in _NAMES[split]:
@@ -101,7 +100,7 @@ def _find(split: Split, directory: Path) -> tuple[Path, Path]:
                 candidate
                 for name in names
                 for candidate in (directory / folder / f"{name}.gz", directory / folder / name)
-                if candidate.exists()
+                if os.path.exists(candidate)  # noqa: PTH110 (of any path)
             ]
             by_name = {candidate.name.removesuffix(".gz"): candidate for candidate in found}
             if len(by_name) == 2:
@@ -122,6 +121,8 @@ def _read_idx(path: Path) -> NDArray[Any]:
         with _opened(path) as file:
             dtype, shape = _read_header(file, path)
             size = math.prod(shape) * dtype.itemsize
+            if size == 0:
+                raise MnistctlError(f"{shown(path)}: holds nothing ({_product(shape)})")
             if size > _LARGEST:
                 raise MnistctlError(f"{shown(path)}: claims {size:,} bytes, too many for mnistctl")
             values = file.read(size + 1)
@@ -132,9 +133,13 @@ def _read_idx(path: Path) -> NDArray[Any]:
     if len(values) != size:
         raise MnistctlError(
             f"{shown(path)}: has {'more' if len(values) > size else 'fewer'} values than "
-            f"its header says ({' × '.join(map(str, shape))}): get the file again"
+            f"its header says ({_product(shape)}): get the file again"
         )
     return np.frombuffer(values, dtype).reshape(shape)
+
+
+def _product(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def _opened(path: Path) -> BinaryIO:

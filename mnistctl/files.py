@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +31,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def check_writable(path: Path) -> None:
@@ -43,14 +44,16 @@ def check_writable(path: Path) -> None:
     _, temporary = _target_and_temporary(path)
     try:
         temporary.open("xb").close()
+        temporary.unlink()
     except OSError as error:
         raise unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _target_and_temporary(path: Path) -> tuple[Path, Path]:
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
+    try:
+        target = Path(os.path.realpath(path))
+    except OSError as error:
+        raise unwritable(path, error) from error
+    if os.path.lexists(target) and not os.path.isfile(target):  # noqa: PTH113 (of any path)
         raise MnistctlError(f"{shown(path)}: is not an ordinary file: name another to write to")
     return target, target.with_name(f".mnistctl-{secrets.token_hex(8)}")

@@ -6,7 +6,9 @@ fitted into 20×20, its centre of mass in the middle of 28×28.
 """
 
 import io
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
@@ -16,11 +18,17 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps, UnidentifiedImageError
 from mnistctl.dataset import SIDE
 from mnistctl.errors import MnistctlError, unreadable
 
-# Not every format that Pillow knows: some hand the file to other programs, and none of those is
-# what a digit comes in.
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF")
-_MOST_PIXELS = 40_000_000
-_MOST_BYTES = 100_000_000
+# Not every format that Pillow knows: some hand the file to other programs, and TIFF's library tells
+# stderr what it thinks of a damaged file.
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "AVIF")
+_MOST_PIXELS = 16_000_000
+_LONGEST_SIDE = 32_768
+_MOST_BYTES = 16_000_000
+# A JPEG file is decoded at an eighth of its size, so that photographs of any camera are read.
+_MOST_JPEG_PIXELS = 100_000_000
+# Pictures above this size are decoded one at a time, so that the memory they take does not add up.
+_LARGE_PIXELS = 2_000_000
+_large_picture = Lock()
 # The longest side worked on: enough for a thin stroke on a sheet of paper.
 _WORKING_SIDE = 256
 _FINEST_SIDE = 128
@@ -37,7 +45,8 @@ def read(source: Path | BinaryIO, name: str) -> NDArray[np.float32]:
     """Read a picture file and return the digit in it as the network was trained to see it.
 
     Args:
-        source: a file of up to 40 million pixels; of an animation the first frame counts.
+        source: a file of up to 16 MB and 16 million pixels, or 100 million in a JPEG file that is
+            not progressive; of an animation the first frame counts.
         name: what errors call it.
 
     Returns:
@@ -50,7 +59,7 @@ def read(source: Path | BinaryIO, name: str) -> NDArray[np.float32]:
     try:
         if isinstance(source, Path):
             with source.open("rb") as file:
-                grey = _greyscale(file if file.seekable() else _slurp(file, name), name)
+                grey = _greyscale(_slurp(file, name), name)
         else:
             grey = _greyscale(_slurp(source, name), name)
     except MnistctlError:
@@ -63,6 +72,8 @@ def read(source: Path | BinaryIO, name: str) -> NDArray[np.float32]:
         if error.errno is None:
             raise MnistctlError(f"{name}: is damaged ({error})") from error
         raise unreadable(name, error) from error
+    except MemoryError as error:
+        raise MnistctlError(f"{name}: takes more memory than there is") from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         raise MnistctlError(f"{name}: is damaged ({error})") from error
     try:
@@ -86,29 +97,31 @@ def normalise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _greyscale(file: BinaryIO, name: str) -> NDArray[np.uint8]:
-    if not file.read(1):
-        raise MnistctlError(f"{name}: is empty")
-    file.seek(0)
     with Image.open(file, formats=_FORMATS) as image:
-        if image.width * image.height > _MOST_PIXELS:
-            raise MnistctlError(
-                f"{name}: is too large ({image.width}×{image.height} pixels; "
-                f"mnistctl reads up to {_MOST_PIXELS // 1_000_000} million)"
-            )
-        image.draft("L", (_WORKING_SIDE, _WORKING_SIDE))
-        image.load()
-        picture = _reduced(image)
+        if not image.info.get("progressive"):
+            _check_size(image, _MOST_JPEG_PIXELS if image.format == "JPEG" else _MOST_PIXELS, name)
+            image.draft("L", (_WORKING_SIDE, _WORKING_SIDE))
+        _check_size(image, _MOST_PIXELS, name)
+        large = image.width * image.height > _LARGE_PIXELS
+        with _large_picture if large else nullcontext():
+            image.load()
+            picture = _reduced(image)
     if "exif" in picture.info:
         picture = ImageOps.exif_transpose(picture)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    if picture.mode in ("I", "F"):
-        values = np.nan_to_num(np.asarray(picture, np.float32), posinf=0, neginf=0)
-        # 16 bits are known by their mode; floating point may have any range.
-        least, most = (0, 65535) if picture.mode == "I" else (values.min(), values.max())
-        return ((values - least) * (255 / max(most - least, 1e-9))).clip(0, 255).astype(np.uint8)
+    if picture.mode == "I":  # 16 bits
+        return (np.asarray(picture) // 257).clip(0, 255).astype(np.uint8)
     return np.asarray(picture if picture.mode == "L" else picture.convert("L"), np.uint8)
+
+
+def _check_size(image: Image.Image, most_pixels: int, name: str) -> None:
+    if image.width * image.height > most_pixels or max(image.size) > _LONGEST_SIDE:
+        raise MnistctlError(
+            f"{name}: is too large ({image.width}×{image.height} pixels; mnistctl reads up to "
+            f"{most_pixels // 1_000_000} million): scale it down"
+        )
 
 
 def _reduced(image: Image.Image) -> Image.Image:
@@ -220,8 +233,10 @@ def _centre_of_mass(values: NDArray[np.generic]) -> tuple[float, float]:
 
 
 def _slurp(file: BinaryIO, name: str) -> BinaryIO:
-    """Read a pipe, in which a decoder cannot move about, into memory."""
+    """Read a file into memory: a pipe, in which a decoder cannot move about, or an endless one."""
     content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
-        raise MnistctlError(f"{name}: is longer than {_MOST_BYTES // 1_000_000} MB")
+        raise MnistctlError(f"{name}: is longer than {_MOST_BYTES // 1_000_000} MB: scale it down")
+    if not content:
+        raise MnistctlError(f"{name}: is empty")
     return io.BytesIO(content)

@@ -12,8 +12,7 @@ STDIN = "-"
 
 # Named by suffix in a directory; a file named on the command line is read whatever its name.
 SUFFIXES = (
-    ".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
-    ".tiff", ".webp",
+    ".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".webp",
 )  # fmt: skip
 
 _LONGEST_PATH = 65536
@@ -52,6 +51,8 @@ def listed(path: Path, *, null: bool) -> Iterator[str]:
                 if entry:
                     # "-" is standard input on the command line alone.
                     yield "./-" if entry == b"-" else os.fsdecode(entry)
+                elif null:
+                    raise MnistctlError(f"{shown(path)}: has an empty path in it")
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -97,4 +98,5 @@ def _entries(file: BinaryIO, end: bytes) -> Iterator[bytes]:
         yield from entries
         if len(rest) > _LONGEST_PATH:
             break
-    yield rest
+    if rest:
+        yield rest

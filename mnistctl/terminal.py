@@ -40,10 +40,8 @@ def result(text: str) -> None:
 
     Raises:
         Stopped: the reader of the pipe is gone, which is no error (``| head -1``).
-        MnistctlError: stdout is closed or full.
+        MnistctlError: stdout is full.
     """
-    if sys.stdout is None:
-        raise MnistctlError("standard output is closed: there is nowhere to print to")
     try:
         sys.stdout.buffer.write(os.fsencode(text) + b"\n")
         sys.stdout.buffer.flush()

@@ -1,7 +1,6 @@
-"""The fit loop, augmentation and checkpoints."""
+"""The fit loop and augmentation."""
 
 import copy
-import io
 import math
 import time
 import zlib
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms import v2
 
-from mnistctl import __version__, files
+from mnistctl import checkpoint
 from mnistctl.dataset import SIDE, Digits
-from mnistctl.errors import MnistctlError, shown, unreadable
+from mnistctl.errors import MnistctlError, shown
 from mnistctl.network import network
 
 # torchvision draws one random transform a call, and a call for each picture would take longer than
@@ -25,6 +24,8 @@ from mnistctl.network import network
 _AUGMENTED_TOGETHER = 64
 _LABEL_SMOOTHING = 0.1
 _CALIBRATED_ON = 4096
+
+_MOVED_BY_SCHEDULE = ("last_epoch", "_step_count", "_last_lr")
 
 
 @dataclass(frozen=True)
@@ -212,8 +213,10 @@ class Training:
         Raises:
             MnistctlError: ``path`` cannot be written.
         """
-        state = {
-            "mnistctl": __version__,
+        checkpoint.write(path, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "settings": self.settings.facts(),
             "data": self._data_checksum,
             "network": self.network.state_dict(),
@@ -222,10 +225,6 @@ class Training:
             "done": self._done,
             "loss_sum": self._loss_sum,
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        with files.replacing(path) as file:
-            file.write(buffer.getbuffer())
 
     @classmethod
     def resumed(
@@ -243,28 +242,56 @@ class Training:
             MnistctlError: the file cannot be read, is no checkpoint of this version, or is of other
                 data or settings.
         """
-        name = shown(path)
-        state = _load(path)
-        try:
-            settings = Settings(**state["settings"])
-            training = cls(settings, digits, device)
-            checksum = state["data"]
-            training.network.load_state_dict(state["network"])
-            training._optimizer.load_state_dict(state["optimizer"])
-            training._schedule.load_state_dict(state["schedule"])
-            training._done = int(state["done"])
-            training._loss_sum = float(state["loss_sum"])
-        except Exception as error:  # the state is whatever the file held
-            raise _not_a_checkpoint(path) from error
-        if checksum != training._data_checksum:
-            raise MnistctlError(f"{name}: was made with another data set: give the same --data-dir")
+        state = checkpoint.read(path)
+        settings = Settings(**state["settings"])
         for setting, value in given.items():
             if value != getattr(settings, setting):
                 raise MnistctlError(
-                    f"{name}: was begun with {setting.replace('_', ' ')} "
+                    f"{shown(path)}: was begun with {setting.replace('_', ' ')} "
                     f"{getattr(settings, setting)}, not {value}: leave that option out"
                 )
+        training = cls(settings, digits, device)
+        if state["data"] != training._data_checksum:
+            raise MnistctlError(
+                f"{shown(path)}: was made with another data set: give the same --data-dir"
+            )
+        if not training._takes(state):
+            raise checkpoint.unsound(path)
+        training.network.load_state_dict(state["network"])
+        training._optimizer.load_state_dict(state["optimizer"])
+        training._schedule.load_state_dict(state["schedule"])
+        training._done = state["done"]
+        training._loss_sum = state["loss_sum"]
         return training
+
+    def _takes(self, state: dict[str, Any]) -> bool:
+        """Say whether a state is one that this training could have saved.
+
+        PyTorch itself does not look, and reads beyond a tensor that is too short.
+        """
+        own = self._state()
+        if 0 < state["done"] <= self.settings.epochs * self._batches:
+            own["optimizer"]["state"] = {
+                index: {
+                    "step": torch.tensor(0.0),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
+                for index, parameter in enumerate(self.network.parameters())
+            }
+        return (
+            checkpoint.is_alike(state, own)
+            and state["schedule"]["last_epoch"] == state["done"]
+            and checkpoint.is_same_but(state["schedule"], own["schedule"], _MOVED_BY_SCHEDULE)
+            and all(
+                checkpoint.is_same_but(found, group, ("lr",))
+                for found, group in zip(
+                    state["optimizer"]["param_groups"],
+                    own["optimizer"]["param_groups"],
+                    strict=True,
+                )
+            )
+        )
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
@@ -274,28 +301,6 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
     # An older PyTorch cannot tell; Intel's server processors have it since 2023.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return device.type == "cpu" and bool(capabilities.get("amx_bf16"))
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = io.BytesIO(path.read_bytes())
-    except OSError as error:
-        raise unreadable(path, error) from error
-    try:
-        state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
-        version = state["mnistctl"]
-    except Exception as error:  # torch.load raises whatever a damaged file makes it raise
-        raise _not_a_checkpoint(path) from error
-    if version != __version__:
-        raise MnistctlError(
-            f"{shown(path)}: was written by mnistctl {version}, this is {__version__}: "
-            "finish it with that version or train anew"
-        )
-    return state
-
-
-def _not_a_checkpoint(path: Path) -> MnistctlError:
-    return MnistctlError(f"{shown(path)}: is damaged, or no checkpoint of mnistctl: train anew")
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from mnistctl.errors import MnistctlError
 from mnistctl.evaluation import as_input
 
 
-def other_model(image: list[object], classes: int) -> bytes:
+def other_model(image: list[object], classes: int, weight: float = 0.0) -> bytes:
     """A sound ONNX model that maps pictures of shape ``image`` to (batch, classes)."""
     size = int(np.prod([side for side in image[1:] if isinstance(side, int)]))
     graph = helper.make_graph(
@@ -22,7 +23,11 @@ def other_model(image: list[object], classes: int) -> bytes:
         "other",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, image)],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
-        [helper.make_tensor("weight", TensorProto.FLOAT, [size, classes], [0.0] * size * classes)],
+        [
+            helper.make_tensor(
+                "weight", TensorProto.FLOAT, [size, classes], [weight] * size * classes
+            )
+        ],
     )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     return model.SerializeToString()
@@ -85,6 +90,44 @@ def test_what_is_no_onnx_is_refused(content: bytes) -> None:
 def test_a_model_of_other_pictures_or_classes_is_refused(image: list[object], classes: int) -> None:
     with pytest.raises(MnistctlError, match="name: is not a digit classifier: it maps"):
         Classifier(other_model(image, classes), "name")
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf, 3e38])
+def test_logits_that_are_no_numbers_are_refused(weight: float) -> None:
+    classifier = Classifier(other_model(["batch", 1, 28, 28], 10, weight), "name")
+    with pytest.raises(MnistctlError, match="name: gives no 10 numbers for each picture"):
+        classifier.predict(np.ones((1, 28, 28), np.float32))
+
+
+def test_a_model_that_fails_when_it_is_run_is_refused() -> None:
+    model = onnx.load_from_string(other_model(["batch", 1, 28, 28], 10))
+    model.graph.node[-1].output[0] = "product"
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["images"], ["most"], keepdims=0),
+            helper.make_node("Cast", ["most"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["nothing", "index"], ["chosen"]),  # of one: 1 is too far
+            helper.make_node("Add", ["product", "chosen"], ["logits"]),
+        ]
+    )
+    model.graph.initializer.append(helper.make_tensor("nothing", TensorProto.FLOAT, [1], [0.0]))
+    classifier = Classifier(model.SerializeToString(), "name")
+    with pytest.raises(MnistctlError, match="name: fails when it is run"):
+        classifier.predict(np.ones((1, 28, 28), np.float32))
+
+
+def test_a_model_reads_no_file_beside_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").write_bytes(bytes(4 * 7840))
+    model = onnx.load_from_string(other_model(["batch", 1, 28, 28], 10))
+    weight = model.graph.initializer[0]
+    weight.ClearField("float_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="weights")
+    with pytest.raises(MnistctlError, match="not a model that ONNX Runtime can load"):
+        Classifier(model.SerializeToString(), "name")
 
 
 def test_the_bundled_model_is_valid_onnx() -> None:

@@ -144,6 +144,22 @@ def test_a_signal_ends_predict_quietly_with_its_status(
         assert process.stderr.read() == b""
 
 
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, ExitStatus.INTERRUPTED), (signal.SIGTERM, ExitStatus.TERMINATED)],
+)
+def test_a_signal_ends_predict_in_the_middle_of_a_picture_that_never_ends(
+    number: int, status: ExitStatus, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    command = [*MNISTCTL, "predict", "pipe"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        with (tmp_path / "pipe").open("wb"):  # which waits until the picture is being read
+            process.send_signal(number)
+            assert process.wait(timeout=30) == status
+        assert process.stderr.read() == b""
+
+
 # predict
 
 
@@ -243,6 +259,19 @@ def test_an_unreadable_picture_is_named(run: Run, digits: Path) -> None:
     assert result.returncode == ExitStatus.FAILURE
 
 
+@pytest.mark.parametrize("command", ["predict", "validate --data-dir", "validate --mistakes"])
+def test_a_path_longer_than_any_is_named(run: Run, command: str) -> None:
+    path = "a" * 300
+    result = run(*command.split(), path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert one_sentence(result.stderr).startswith(f"mnistctl: {path}: ")
+
+
+def test_nothing_is_kept_in_the_home_directory(run: Run, digit_png: Path, tmp_path: Path) -> None:
+    run("predict", digit_png, env={**os.environ, "HOME": str(tmp_path)})
+    assert names(tmp_path) == []
+
+
 def test_a_model_is_named_by_option_or_environment(run: Run, digit_png: Path) -> None:
     environment = {**os.environ, "MNISTCTL_MODEL": "nowhere.onnx"}
     for result in (
@@ -279,8 +308,9 @@ def test_standard_input_that_is_closed_is_named(digits: Path) -> None:
     assert "standard input is closed" in one_sentence(result.stderr)
 
 
-def test_standard_output_that_is_closed_is_named(digits: Path) -> None:
-    result = shell("mnistctl predict a.png >&-", digits)
+@pytest.mark.parametrize("arguments", ["predict a.png", "validate", "--version", "--help"])
+def test_standard_output_that_is_closed_is_named(digits: Path, arguments: str) -> None:
+    result = shell(f"mnistctl {arguments} >&-", digits)
     assert result.returncode == ExitStatus.FAILURE
     assert "standard output is closed" in one_sentence(result.stderr)
 

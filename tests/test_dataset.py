@@ -121,6 +121,13 @@ def test_a_header_that_claims_gigabytes_is_refused(folder: Path) -> None:
         dataset.load("test", folder)
 
 
+@pytest.mark.parametrize("shape", ["00000000ffffffffffffffff", "000000050000000000000000"])
+def test_a_header_of_no_values_is_refused(folder: Path, shape: str) -> None:
+    (folder / IMAGES).write_bytes(bytes.fromhex("00000803" + shape))
+    with pytest.raises(MnistctlError, match="holds nothing"):
+        dataset.load("test", folder)
+
+
 def test_labels_and_pictures_that_differ_in_number_are_refused(
     folder: Path, mnist_test: Digits
 ) -> None:
@@ -143,5 +150,5 @@ def test_labels_beyond_nine_are_refused(folder: Path) -> None:
 
 def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
     write_mnist(tmp_path, np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.uint8))
-    with pytest.raises(MnistctlError, match="holds no pictures"):
+    with pytest.raises(MnistctlError, match=r"holds nothing \(0 × 28 × 28\)"):
         dataset.load("test", tmp_path)

@@ -87,6 +87,13 @@ def test_a_path_that_cannot_be_written_is_refused(
         attempt(tmp_path / path)
 
 
+def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(MnistctlError, match="loop: "):
+        write(tmp_path / "loop")
+    assert (tmp_path / "loop").is_symlink()
+
+
 def test_checking_leaves_no_trace(earlier: Path) -> None:
     files.check_writable(earlier)
     files.check_writable(earlier.with_name("other"))

@@ -116,7 +116,7 @@ def test_where_the_digit_lies_on_the_sheet_makes_no_difference(
 @pytest.mark.parametrize(
     ("mode", "form"),
     [("1", "PNG"), ("L", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("P", "GIF"), ("RGB", "PNG"),
-     ("RGBA", "PNG"), ("I;16", "PNG"), ("I;16", "TIFF"), ("F", "TIFF"), ("CMYK", "JPEG"),
+     ("RGBA", "PNG"), ("I;16", "PNG"), ("CMYK", "JPEG"),
      ("L", "JPEG"), ("RGB", "BMP"), ("L", "PPM"), ("RGB", "WEBP"), ("RGB", "AVIF")],
 )  # fmt: skip
 def test_every_mode_and_format_gives_the_digit(
@@ -201,6 +201,19 @@ def test_a_damaged_picture_is_answered_or_refused(data: st.DataObject, damage: b
         assert images.read(io.BytesIO(damaged), "picture").shape == (28, 28)
 
 
+def test_a_file_too_long_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "long.png").open("wb") as file:
+        file.truncate(20_000_000_000)
+    with pytest.raises(MnistctlError, match=r"long\.png: is longer than 16 MB"):
+        images.read(tmp_path / "long.png", "long.png")
+
+
+def test_a_large_photograph_is_read(classifier: Classifier) -> None:
+    picture = dark_on_light(sheet(DIGITS[0], scale=120, size=(8000, 6000)))
+    digit = images.read(saved(picture, "JPEG"), "picture")
+    assert classifier.predict(digit[np.newaxis])[0].digit == 7
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MnistctlError, match="cannot be read: No such file"):
         images.read(tmp_path / "nowhere.png", "nowhere.png")
@@ -230,7 +243,7 @@ def bomb(form: str) -> bytes:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "TIFF", "WEBP"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP"])
 def test_a_decompression_bomb_is_refused_in_little_memory(form: str, tmp_path: Path) -> None:
     (tmp_path / "bomb").write_bytes(bomb(form))
     program = """

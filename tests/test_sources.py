@@ -29,8 +29,8 @@ def test_a_file_stays_as_written() -> None:
 
 
 def test_a_directory_becomes_the_pictures_under_it_sorted(tmp_path: Path) -> None:
-    touch(tmp_path, "b.png", "a/z.JPG", "a/y.tiff", "c/d/e.webp", "notes.txt", "a/README")
-    assert expanded(tmp_path) == ["a/y.tiff", "a/z.JPG", "b.png", "c/d/e.webp"]
+    touch(tmp_path, "b.png", "a/z.JPG", "a/y.gif", "c/d/e.webp", "notes.txt", "a/README")
+    assert expanded(tmp_path) == ["a/y.gif", "a/z.JPG", "b.png", "c/d/e.webp"]
 
 
 def test_a_directory_that_links_to_itself_ends(tmp_path: Path) -> None:
@@ -80,6 +80,11 @@ def test_a_file_that_is_no_list_is_refused_before_it_is_read_whole(tmp_path: Pat
     (tmp_path / "list").write_bytes(b"x" * 10_000_000)
     with pytest.raises(MnistctlError, match="is not a list of paths"):
         list(sources.listed(tmp_path / "list", null=False))
+
+
+def test_an_endless_list_of_nothing_is_refused() -> None:
+    with pytest.raises(MnistctlError, match="has an empty path in it"):
+        list(sources.listed(Path("/dev/zero"), null=True))
 
 
 def test_a_missing_list_is_refused(tmp_path: Path) -> None:

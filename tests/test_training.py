@@ -16,6 +16,7 @@ import torch
 from support import MNISTCTL, Run, names, write_mnist
 from torch.nn import functional
 
+import mnistctl
 from mnistctl import dataset, training
 from mnistctl.classifier import Classifier
 from mnistctl.errors import MnistctlError
@@ -109,12 +110,12 @@ def test_calibration_changes_no_decision_and_makes_right_ones_surer(
     run = training.Training(settings, digits, torch.device("cpu"))
     for _ in run.steps():
         pass
-    images = torch.from_numpy(mnist_test.images[:500]).unsqueeze(1) / 255
+    images = torch.tensor(mnist_test.images[:500]).unsqueeze(1) / 255
     with torch.inference_mode():
         before = run.network.eval()(images)
         after = run.calibrated()(images)
     assert torch.equal(before.argmax(1), after.argmax(1))
-    labels = torch.from_numpy(mnist_test.labels[:500]).long()
+    labels = torch.tensor(mnist_test.labels[:500]).long()
     assert functional.cross_entropy(after, labels) < functional.cross_entropy(before, labels)
 
 
@@ -190,7 +191,7 @@ class Hostile:
         lambda path: path.write_bytes(pickle.dumps(Hostile())),
         lambda path: torch.save({"mnistctl": Hostile()}, path),
         lambda path: torch.save({"weights": torch.zeros(3)}, path),
-        lambda path: torch.save({"mnistctl": training.__version__, "settings": {}}, path),
+        lambda path: torch.save({"mnistctl": mnistctl.__version__, "settings": {}}, path),
     ],
     ids=["empty", "text", "hostile pickle", "hostile archive", "another's", "without a state"],
 )
@@ -212,6 +213,42 @@ def checkpoint(settings: training.Settings, small_mnist: Path, tmp_path: Path) -
     digits = dataset.load("train", small_mnist)
     training.Training(settings, digits, torch.device("cpu")).save(path)
     return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.update(done=-1),
+        lambda state: state.update(done=10**18),
+        lambda state: state.update(data=torch.zeros(2)),
+        lambda state: state.update(loss_sum=float("nan")),
+        lambda state: state["settings"].update(epochs=10**9),
+        lambda state: state["settings"].update(threads="2"),
+        lambda state: state["settings"].pop("seed"),
+        lambda state: state["network"].update({"0.weight": torch.zeros(3)}),
+        lambda state: state["network"]["0.weight"].fill_(float("nan")),
+        lambda state: state["optimizer"]["state"][0].update(exp_avg=torch.zeros(1)),
+        lambda state: state["optimizer"]["state"].clear(),
+        lambda state: state["optimizer"]["param_groups"][0].update(betas=(2.0, 3.0)),
+        lambda state: state["schedule"].update(total_steps=1),
+        lambda state: state["schedule"].update(last_epoch=3),
+        lambda state: state["schedule"].clear(),
+        lambda state: state.update(mnistctl=torch.zeros(2)),
+    ],
+)
+def test_a_checkpoint_with_a_part_that_does_not_fit_is_refused(
+    change: object, settings: training.Settings, small_mnist: Path, tmp_path: Path
+) -> None:
+    path, cpu = tmp_path / "run.ckpt", torch.device("cpu")
+    digits = dataset.load("train", small_mnist)
+    run = training.Training(settings, digits, cpu)
+    next(run.steps())
+    run.save(path)
+    state = torch.load(path)
+    change(state)
+    torch.save(state, path)
+    with pytest.raises(MnistctlError, match=r"run\.ckpt: is damaged, or no checkpoint"):
+        training.Training.resumed(path, {}, digits, cpu)
 
 
 def test_a_truncated_checkpoint_is_refused(checkpoint: Path, run: Run) -> None:
