@@ -26,24 +26,23 @@ RUN --mount=type=bind,source=requirements/uv.txt,target=/tmp/uv.txt \
 
 COPY --chmod=755 <<"EOF" /tools/bin/byte-compile-imports
 #!/usr/bin/env python3
-"""Run the program on standard input, then byte-compile each module that it imported.
+"""Run the program on standard input and keep the byte code of each module that it imports.
 
 A container's user may not write to the image, so without this Python would compile the same modules
 at each start, those of the standard library too; with all that is installed compiled, the image
-would grow by as much as was pruned from it. What is written here is valid whatever its source's
-date, which a copy may change.
+would grow by as much as was pruned from it. Python writes with the byte code the date of its source,
+which a copy may change: in its place comes that nothing is to be checked (PEP 552).
 """
 
-import py_compile
 import sys
+from pathlib import Path
 
-sys.dont_write_bytecode = True
+UNCHECKED = (1).to_bytes(4, "little") + bytes(8)
+
 exec(sys.stdin.read(), {"__name__": "__main__"})
-for module in list(sys.modules.values()):
-    found = getattr(module, "__spec__", None)
-    if found and found.has_location and found.origin.endswith(".py"):
-        unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
-        py_compile.compile(found.origin, doraise=True, invalidation_mode=unchecked)
+for compiled in Path(sys.pycache_prefix).rglob("*.pyc"):
+    content = compiled.read_bytes()
+    compiled.write_bytes(content[:4] + UNCHECKED + content[16:])
 EOF
 
 COPY --chmod=755 <<"EOF" /tools/bin/expect-torch-build
@@ -99,15 +98,17 @@ RUN apt-get install --quiet=2 --yes --no-install-recommends g++
 
 # The compiled extension. It needs neither NumPy nor PyTorch to build.
 FROM toolchain AS ext
+ENV PYTHONPATH=/build PYTHONPYCACHEPREFIX=/build/bytecode
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,source=requirements/build.txt,target=/tmp/build.txt \
     --mount=type=cache,target=/root/.cache/uv \
     /tools/bin/uv pip install --link-mode=copy --require-hashes \
-        --target /build --requirement /tmp/build.txt
+        --target /build --requirement /tmp/build.txt && \
+    python -c "import pybind11.setup_helpers, setuptools.command.build_ext"
 WORKDIR /src
 RUN --mount=type=bind,source=setup.py,target=setup.py \
     --mount=type=bind,source=csrc,target=csrc \
-    PYTHONPATH=/build PYTHONDONTWRITEBYTECODE=1 python setup.py --quiet build_ext \
+    python setup.py --quiet build_ext \
         --build-temp /tmp/objects --build-lib /opt/mnistctl/packages && \
     find /opt -exec touch --date=@0 {} +
 
@@ -121,8 +122,9 @@ set -eu
 /tools/bin/uv pip install --link-mode=copy --no-deps --require-hashes \
     --target /opt/mnistctl/packages --requirement /tmp/inference.txt
 cd /opt/mnistctl/packages
-rm -r .lock bin numpy/tests numpy/*/tests numpy/f2py onnxruntime/capi/libonnxruntime.so.* \
-    onnxruntime/quantization onnxruntime/tools onnxruntime/transformers
+rm -r .lock bin numpy/tests numpy/*/tests numpy/_core/*_tests.*.so numpy/_core/_simd.*.so numpy/f2py \
+    onnxruntime/capi/libonnxruntime.so.* onnxruntime/quantization onnxruntime/tools \
+    onnxruntime/transformers pygments/lexers/[!_]*.py pygments/lexers/_*_builtins.py
 /tools/bin/byte-compile-imports <<PROGRAM
 import concurrent.futures.thread, gzip, json, secrets, shlex, tempfile
 from pathlib import Path
@@ -163,12 +165,13 @@ install --require-hashes --requirement /tmp/training.txt
 install --index-url "$TORCH_INDEX" --requirement /tmp/torch-cpu.txt
 /tools/bin/expect-torch-build cpu
 cd /opt/mnistctl/packages
-rm -r .lock bin mpmath/tests networkx/*/tests networkx/*/*/tests onnx/backend/test \
-    sympy/*/tests sympy/*/*/tests \
-    torch/bin/*Test torch/bin/protoc* torch/bin/test_* torch/include torch/test
+rm -r .lock bin mpmath/tests networkx/*/tests networkx/*/*/tests \
+    onnx/backend onnx/defs/*/ onnx/reference sympy/*/tests sympy/*/*/tests sympy/physics \
+    torch/_C torch/_VF.pyi torch/bin/*Test torch/bin/protoc* torch/bin/test_* torch/include torch/test \
+    torch/lib/libaoti_custom_ops.so torch/lib/libbackend_with_compiler.so torch/lib/lib*_test.so
 strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
 /tools/bin/byte-compile-imports < /tools/training.py
-python -m compileall -q --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
+python -m compileall -q -j 0 --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
 find /opt -exec touch --date=@0 {} +
 EOF
 
@@ -189,15 +192,16 @@ set -eu
     --requirement /tmp/training.txt --requirement /tmp/torch-gpu.txt
 /tools/bin/expect-torch-build cuda
 cd /opt/mnistctl/packages
-rm -r .lock bin mpmath/tests networkx/*/tests networkx/*/*/tests onnx/backend/test \
-    sympy/*/tests sympy/*/*/tests \
-    torch/bin/protoc* torch/include \
+rm -r .lock bin mpmath/tests networkx/*/tests networkx/*/*/tests \
+    onnx/backend onnx/defs/*/ onnx/reference sympy/*/tests sympy/*/*/tests sympy/physics \
+    torch/_C torch/_VF.pyi torch/bin/protoc* torch/include \
     nvidia/*/include nvidia/nvshmem/lib/libnvshmem_device.bc
 (cd nvidia/cu13/lib && rm libcufftw.so.* libcusolverMg.so.* libnvblas.so.* libnvperf_*.so \
     libnvrtc.alt.so.* libnvrtc-builtins.alt.so.*)
-strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
+strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_cuda.so \
+    torch/lib/libtorch_cuda_linalg.so torch/lib/libtorch_python.so
 /tools/bin/byte-compile-imports < /tools/training.py
-python -m compileall -q --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
+python -m compileall -q -j 0 --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
 find /opt -exec touch --date=@0 {} +
 EOF
 
