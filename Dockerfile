@@ -7,6 +7,7 @@
 
 ARG PYTHON_VERSION=3.13
 ARG BASE=python:${PYTHON_VERSION}-slim-trixie
+ARG TOOLCHAIN=python:${PYTHON_VERSION}-trixie
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 # All of ours lies below one directory and is found by its name: the same on every base, wherever
@@ -84,12 +85,11 @@ optimizer.step()
 EOF
 
 
-FROM base AS binutils
-RUN apt-get update --quiet=2 && \
-    apt-get install --quiet=2 --yes --no-install-recommends binutils
-
-FROM binutils AS toolchain
-RUN apt-get install --quiet=2 --yes --no-install-recommends g++
+# The base's larger sibling: the same Python, with a compiler. Installing one would take longer than
+# everything else of `predict` together, and be another compiler next month.
+FROM ${TOOLCHAIN} AS toolchain
+ENV PYTHONPATH=/opt/mnistctl/packages \
+    PYTHONPYCACHEPREFIX=/opt/mnistctl/bytecode
 
 
 # ---- one layer each ----
@@ -150,7 +150,7 @@ EOF
 
 
 # What `train` needs besides: PyTorch, for the CPU from an index of PyTorch's own.
-FROM binutils AS torch-cpu
+FROM toolchain AS torch-cpu
 ARG TORCH_INDEX
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,from=torch-index,target=/torch-index \
@@ -181,7 +181,7 @@ FROM scratch AS torch-index
 
 # The same with CUDA, but for Triton, which compiles networks: nothing here does. Of NVIDIA's
 # libraries, those go that no other library links to.
-FROM binutils AS torch-gpu
+FROM toolchain AS torch-gpu
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,source=requirements/training.txt,target=/tmp/training.txt \
     --mount=type=bind,source=requirements/torch-gpu.txt,target=/tmp/torch-gpu.txt \

@@ -6,6 +6,7 @@
 # is as the Dockerfile has it.
 
 variable "BASE" { default = null }
+variable "TOOLCHAIN" { default = null }
 variable "PYTHON_VERSION" { default = null }
 variable "TORCH_INDEX" { default = null }
 
@@ -23,6 +24,7 @@ target "_common" {
   args = {
     BASE           = BASE
     PYTHON_VERSION = PYTHON_VERSION
+    TOOLCHAIN      = TOOLCHAIN
     TORCH_INDEX    = TORCH_INDEX
   }
 }

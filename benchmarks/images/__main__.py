@@ -193,8 +193,8 @@ def main() -> None:
     """Measure and write the section of benchmarks/README.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("wheels", type=Path, help="a directory with wheels of torch, torchvision")
-    parser.add_argument("--full", default="python:3.13-trixie", help="the ladder's first base")
-    parser.add_argument("--slim", default="python:3.13-slim-trixie", help="its second, and ours")
+    parser.add_argument("--full", default="python:3.13-trixie", help="the base with a compiler")
+    parser.add_argument("--slim", default="python:3.13-slim-trixie", help="the base without")
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as directory:
@@ -202,7 +202,11 @@ def main() -> None:
         wheels = index(options.wheels, work / "torch-index")
         common = [f"--build-context=torch-index={wheels}"]
         bases = [f"--build-arg=FULL={options.full}", f"--build-arg=SLIM={options.slim}"]
-        own = [f"--build-arg=BASE={options.slim}", "--build-arg=TORCH_INDEX=file:///torch-index"]
+        own = [
+            f"--build-arg=BASE={options.slim}",
+            f"--build-arg=TOOLCHAIN={options.full}",
+            "--build-arg=TORCH_INDEX=file:///torch-index",
+        ]
         builds = {
             **{
                 f"{target[-1]}, {what}": ladder(target, work / target, common + bases)
