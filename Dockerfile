@@ -321,7 +321,8 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
         --target /opt/pytest --requirement /tmp/test.txt
 
 FROM cpu AS test
-ENV PYTHONPATH=/opt/mnistctl/packages:/opt/pytest
+# pytest needs more of Pygments than the images hold.
+ENV PYTHONPATH=/opt/pytest:/opt/mnistctl/packages
 RUN --network=none \
     --mount=type=bind,from=pytest,source=/opt/pytest,target=/opt/pytest \
     --mount=type=bind,source=pyproject.toml,target=/work/pyproject.toml \
