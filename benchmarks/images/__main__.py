@@ -189,12 +189,33 @@ def row(name: str, figures: Figures, last: Figures) -> list[str]:
     ]
 
 
+def gpu() -> str:
+    """Compare the image for the GPU with what pip alone makes on the same base."""
+    plain = pins("torch.in")
+    ladder_file = f"--file={HERE / 'Dockerfile.ladder'}"
+    docker(
+        *("buildx", "build", "--target=plain-gpu", "--tag=mnistctl-benchmark:plain", "--load"),
+        *(f"--build-arg=GPU_PINS={' '.join(plain)}", ladder_file, str(HERE / "ladder")),
+    )
+    docker("buildx", "build", "--target=gpu", "--tag=mnistctl-benchmark:gpu", "--load", str(ROOT))
+    sizes = {}
+    for name in ("plain", "gpu"):
+        image = f"mnistctl-benchmark:{name}"
+        sizes[name] = int(docker("image", "inspect", "--format={{.Size}}", image)) / 1e6
+        docker("image", "rm", "--force", image)
+    return (
+        f"`mnistctl:gpu` is {sizes['gpu']:,.0f} MB; `pip install {' '.join(plain)}` makes an image "
+        f"of {sizes['plain']:,.0f} MB on the same base ({sizes['gpu'] / sizes['plain']:.2f})."
+    )
+
+
 def main() -> None:
     """Measure and write the section of benchmarks/README.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("wheels", type=Path, help="a directory with wheels of torch, torchvision")
     parser.add_argument("--full", default="python:3.13-trixie", help="the base with a compiler")
     parser.add_argument("--slim", default="python:3.13-slim-trixie", help="the base without")
+    parser.add_argument("--gpu", action="store_true", help="build the images for the GPU as well")
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as directory:
@@ -227,7 +248,7 @@ def main() -> None:
     write_section(
         "images",
         f"{table(header, rows)}\n\nIn parentheses the share of rung 6. On {options.full} and "
-        f"{options.slim}, with {versions}; {machine()}.",
+        f"{options.slim}, with {versions}; {machine()}." + (f"\n\n{gpu()}" if options.gpu else ""),
     )
 
 
