@@ -5,17 +5,13 @@
 It takes a quarter of an hour on two cores, and wants them to itself.
 """
 
-import gzip
 import json
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
-
 from benchmarks.measure import Run, in_turn, machine, mebibytes, run, seconds, table, write_section
-from mnistctl import dataset
 
 MNISTCTL = [sys.executable, "-m", "mnistctl"]
 SEEDS = 5
@@ -106,22 +102,11 @@ def three_epochs(folder: Path) -> Row:
     )
 
 
-def prepare(folder: Path) -> None:
-    """Write the test digits as PNG files, and the data set as torchvision expects it."""
-    (folder / "digits").mkdir()
-    for index, digit in enumerate(dataset.load("test").images):
-        Image.fromarray(digit).save(folder / "digits" / f"{index:05}.png")
-    raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for archive in dataset.BUNDLED.glob("*.gz"):
-        (raw / archive.stem).write_bytes(gzip.decompress(archive.read_bytes()))
-
-
 def main() -> None:
     """Measure everything and write the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder)
+        run([sys.executable, "-m", "benchmarks.prepare", name])
         rows = [
             short("`mnistctl --help`", "--help"),
             short("`mnistctl --version`", "--version"),

@@ -1,14 +1,13 @@
 """Many pictures through the classifier: decoded in parallel, answered in order."""
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
-from threading import Thread
+from threading import Lock, Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +16,20 @@ from mnistctl import images, sources
 from mnistctl.classifier import Classifier, Prediction
 from mnistctl.errors import MnistctlError, shown
 
-_BATCH = 64
+_BATCH = 32
 # Pictures decoded ahead of the one to answer: bounds the memory, however long the list.
-_AHEAD = 256
+_AHEAD = 1024
+_LARGE_BYTES = 50_000
 
-_Decoded = tuple[str, NDArray[np.float32]] | MnistctlError
+
+@dataclass(frozen=True)
+class _End:
+    """The end of the paths, or the error that ended them."""
+
+    error: Exception | None = None
+
+
+_Decoded = tuple[str, NDArray[np.float32]] | MnistctlError | _End
 
 
 @dataclass(frozen=True)
@@ -60,69 +68,85 @@ def answers(
         MnistctlError: as drawing from ``paths`` does, after the answers to those before.
     """
     for batch in _batches(paths):
-        decoded = [item[1] for item in batch if not isinstance(item, MnistctlError)]
+        decoded = [item[1] for item in batch if isinstance(item, tuple)]
         predictions = iter(classifier.predict(np.stack(decoded)) if decoded else ())
         for item in batch:
-            if isinstance(item, MnistctlError):
-                yield item
-            else:
-                yield Answer(*item, next(predictions))
+            if isinstance(item, _End):
+                if item.error:
+                    raise item.error
+                return
+            yield Answer(*item, next(predictions)) if isinstance(item, tuple) else item
 
 
 def _batches(paths: Iterable[str | MnistctlError]) -> Iterator[list[_Decoded]]:
-    """Yield what is decoded, in order: as much as is ready, one picture at the least."""
-    arriving: Queue[Future[_Decoded] | None] = Queue(_AHEAD)
-    pool = ThreadPoolExecutor(os.cpu_count())
-    Thread(target=_feed, args=(paths, pool, arriving), daemon=True).start()
-    waiting: deque[Future[_Decoded] | None] = deque()
-    try:
-        while True:
-            if not waiting:
-                waiting.append(arriving.get())
-            with suppress(Empty):
-                while len(waiting) < _BATCH:
-                    waiting.append(arriving.get_nowait())
-            batch: list[_Decoded] = []
-            while waiting and (future := waiting[0]) and (not batch or _is_answered(future)):
-                waiting.popleft()
-                batch.append(future.result())
-            if not batch:
-                return
-            yield batch
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    """Yield what is decoded, in order, in batches of what had arrived together; endlessly.
 
-
-def _is_answered(future: Future[_Decoded]) -> bool:
-    return future.done() and future.exception() is None
+    Threads, since decoding leaves Python's lock to others, and daemons, since reading a picture may
+    never end. One more draws the paths: that may wait (on a pipe) while pictures are ready.
+    """
+    arriving: Queue[str | MnistctlError | _End] = Queue(_AHEAD)
+    batches: Queue[Future[list[_Decoded]]] = Queue(_AHEAD // _BATCH)
+    turn, one_at_a_time = Lock(), Lock()
+    work = (arriving, turn, batches, one_at_a_time)
+    Thread(target=_feed, args=(paths, arriving), daemon=True).start()
+    for _ in range(os.cpu_count() or 1):
+        Thread(target=_decode_batches, args=work, daemon=True).start()
+    while True:
+        yield batches.get().result()
 
 
 def _feed(
-    paths: Iterable[str | MnistctlError],
-    pool: ThreadPoolExecutor,
-    arriving: "Queue[Future[_Decoded] | None]",
+    paths: Iterable[str | MnistctlError], arriving: "Queue[str | MnistctlError | _End]"
 ) -> None:
-    """Have the pictures of ``paths`` decoded.
-
-    This is a thread's work, since drawing a path may wait (on a pipe) while pictures before it are
-    ready to be answered.
-    """
     try:
         for path in paths:
-            arriving.put(pool.submit(_decode, path))
-        arriving.put(None)
+            arriving.put(path)
     except Exception as error:  # raised where the answers are drawn
-        failed: Future[_Decoded] = Future()
-        failed.set_exception(error)
-        arriving.put(failed)
+        arriving.put(_End(error))
+    else:
+        arriving.put(_End())
 
 
-def _decode(path: str | MnistctlError) -> _Decoded:
-    if isinstance(path, MnistctlError):
-        return path
+def _decode_batches(
+    arriving: "Queue[str | MnistctlError | _End]",
+    turn: Lock,
+    batches: "Queue[Future[list[_Decoded]]]",
+    one_at_a_time: Lock,
+) -> None:
+    """Decode what has arrived, batch by batch: small pictures one at a time.
+
+    Decoding a small one is mostly Python, of which two threads at once do less than one.
+    """
+    while True:
+        with turn:
+            items = [arriving.get()]
+            with suppress(Empty):
+                while len(items) < _BATCH and not isinstance(items[-1], _End):
+                    items.append(arriving.get_nowait())
+            batch: Future[list[_Decoded]] = Future()
+            batches.put(batch)
+        try:
+            with nullcontext() if any(map(_is_large, items)) else one_at_a_time:
+                batch.set_result([_decode(item) for item in items])
+        except Exception as error:  # raised where the answers are drawn
+            batch.set_exception(error)
+        if isinstance(items[-1], _End):
+            return
+
+
+def _is_large(item: str | MnistctlError | _End) -> bool:
     try:
-        if path == sources.STDIN:
-            return path, images.read(sources.stdin(), "standard input")
-        return path, images.read(Path(path), shown(path))
+        return isinstance(item, str) and os.stat(item).st_size > _LARGE_BYTES  # noqa: PTH116
+    except OSError:
+        return False
+
+
+def _decode(item: str | MnistctlError | _End) -> _Decoded:
+    if not isinstance(item, str):
+        return item
+    try:
+        if item == sources.STDIN:
+            return item, images.read(sources.stdin(), "standard input")
+        return item, images.read(Path(item), shown(item))
     except MnistctlError as error:
         return error
