@@ -17,38 +17,29 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
 
 
-def examples() -> list[tuple[str, str]]:
+def examples(block: str) -> list[tuple[str, str]]:
     """The commands after each ``$`` and the output shown below them."""
-    return [
-        (command, output)
-        for block in blocks("console")
-        for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M)
-    ]
+    return re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M)
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("readme")
-    shutil.copytree(ROOT / "examples", path / "examples")
-    return path
-
-
-@pytest.mark.parametrize(("command", "output"), examples(), ids=lambda text: text[:60])
-def test_an_example_prints_what_it_shows(command: str, output: str, directory: Path) -> None:
+@pytest.mark.parametrize("block", blocks("console"), ids=lambda block: block.splitlines()[0])
+def test_the_examples_print_what_they_show(block: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     binaries = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
-    result = subprocess.run(
-        ["bash", "-c", command],
-        cwd=directory,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    shown = re.escape(output).replace("…", ".*")
-    assert re.fullmatch(shown, result.stdout), result.stdout
+    for command, output in examples(block):
+        result = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        shown = re.escape(output).replace("…", ".*")
+        assert re.fullmatch(shown, result.stdout), result.stdout
 
 
 def test_ci_installs_and_tests_with_the_readme_s_commands() -> None:
