@@ -1,9 +1,9 @@
 # mnistctl as three images that share their layers: `predict` (without PyTorch), `cpu` and `gpu`.
 #
-# Each of the stages `ext`, `inference`, `torch-*` and `app` makes one layer from the few files that
-# it names, and is copied without a look at what is below it. So a change of the Python code re-runs
-# `app` alone, of the C++ code `ext` alone, of a small dependency `inference` alone, and PyTorch's
-# layer, by far the largest, stays what it was.
+# Each of the stages `system`, `torch-*`, `digits`, `inference`, `ext` and `app` makes one layer from
+# the few files that it names, and is copied without a look at what is below it. So a change of the
+# Python code re-runs `app` alone, of the C++ code `ext` alone, of a small dependency `inference`
+# alone, and PyTorch's layer, by far the largest, stays what it was.
 
 ARG PYTHON_VERSION=3.13
 ARG BASE=python:${PYTHON_VERSION}-slim-trixie
@@ -13,8 +13,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # All of ours lies below one directory and is found by its name: the same on every base, wherever
 # the base's own pip installs to.
 FROM ${BASE} AS base
-ENV PATH=/opt/mnistctl/bin:$PATH \
-    PYTHONPATH=/opt/mnistctl/packages \
+ENV PYTHONPATH=/opt/mnistctl/packages \
     PYTHONPYCACHEPREFIX=/opt/mnistctl/bytecode
 
 
@@ -96,6 +95,63 @@ ENV PYTHONPATH=/opt/mnistctl/packages \
 #
 # Every file is given the same date, so that what is built twice is the same to the byte.
 
+# Of the base, Python and the libraries that it or a package links to: no shell, no package manager,
+# nothing that no command of ours runs. Of each Debian package that a file comes from, the licence
+# goes with it, and the record by which those who scan images know it.
+FROM base AS system
+RUN <<"EOF"
+#!/usr/bin/env python3
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+SYSTEM = Path("/system")
+
+
+def output(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
+
+
+def copy(path):
+    directory, name = os.path.split(path)
+    for each in {f"{os.path.realpath(directory)}/{name}", os.path.realpath(path)}:
+        subprocess.run(["cp", "--archive", "--parents", each, SYSTEM], check=True)
+
+
+SYSTEM.mkdir()
+for link in filter(Path.is_symlink, Path("/").iterdir()):
+    (SYSTEM / link.name).symlink_to(link.readlink())
+(SYSTEM / "tmp").mkdir()
+(SYSTEM / "tmp").chmod(0o1777)
+
+programs = [shutil.which(name) for name in ("env", "python", "python3")]
+standard_library = sysconfig.get_path("stdlib")
+extensions = Path(standard_library).glob("lib-dynload/*.so")
+# The libraries that every package may take for granted (PEP 600), whether or not ours link to them.
+granted = re.findall(
+    r"^/\S+/lib\S+\.so\.\d+$", output("dpkg-query", "--listfiles", "libc6", "libstdc++6"), re.M
+)
+linked = re.findall(r"(?:=> |^\t)(/\S+)", output("ldd", *programs, *extensions, *granted), re.M)
+files = {*programs, *granted, *linked}
+for path in (*files, standard_library, "/etc/debian_version", "/etc/os-release", "/etc/passwd"):
+    copy(path)
+
+# GCC's libraries have their licence in a package of its own.
+owned = [*(f"*/{os.path.basename(file)}" for file in files), "/usr/share/doc/gcc-*-base/copyright"]
+for package in set(re.findall(r"^([\w.+-]+):", output("dpkg-query", "--search", *owned), re.M)):
+    record = SYSTEM / "var/lib/dpkg/status.d" / package
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(output("dpkg-query", "--status", package))
+    for licence in Path("/usr/share/doc", package).glob("copyright"):
+        copy(licence)
+copy("/usr/share/common-licenses")
+subprocess.run(["find", SYSTEM, "-exec", "touch", "--no-dereference", "--date=@0", "{}", "+"])
+EOF
+
+
 # The compiled extension. It needs neither NumPy nor PyTorch to build.
 FROM toolchain AS ext
 ENV PYTHONPATH=/build PYTHONPYCACHEPREFIX=/build/bytecode
@@ -114,7 +170,7 @@ RUN --mount=type=bind,source=setup.py,target=setup.py \
 
 
 # What `predict` and `validate` need.
-FROM base AS inference
+FROM toolchain AS inference
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,source=requirements/inference.txt,target=/tmp/inference.txt \
     --mount=type=cache,target=/root/.cache/uv <<"EOF"
@@ -122,9 +178,10 @@ set -eu
 /tools/bin/uv pip install --link-mode=copy --no-deps --require-hashes \
     --target /opt/mnistctl/packages --requirement /tmp/inference.txt
 cd /opt/mnistctl/packages
-rm -r .lock bin numpy/tests numpy/*/tests numpy/_core/*_tests.*.so numpy/_core/_simd.*.so numpy/f2py \
-    onnxruntime/capi/libonnxruntime.so.* onnxruntime/quantization onnxruntime/tools \
-    onnxruntime/transformers pygments/lexers/[!_]*.py pygments/lexers/_*_builtins.py
+rm -r .lock bin numpy/tests numpy/*/tests numpy/_core/*_tests.*.so numpy/_core/_simd.*.so \
+    numpy/_core/include numpy/f2py onnxruntime/capi/libonnxruntime.so.* onnxruntime/quantization \
+    onnxruntime/tools onnxruntime/transformers pygments/lexers/[!_]*.py pygments/lexers/_*_builtins.py
+strip --strip-unneeded PIL/*.so
 /tools/bin/byte-compile-imports <<PROGRAM
 import concurrent.futures.thread, gzip, json, secrets, shlex, tempfile
 from pathlib import Path
@@ -206,11 +263,22 @@ find /opt -exec touch --date=@0 {} +
 EOF
 
 
+# The digits to train on, which `predict` and `validate` do without.
+FROM base AS digits
+RUN --mount=type=bind,source=mnistctl/mnist,target=/src <<"EOF"
+set -eu
+mkdir --parents /opt/mnistctl/packages/mnistctl/mnist
+cp /src/train-* /opt/mnistctl/packages/mnistctl/mnist
+chmod -R u=rwX,go=rX /opt/mnistctl
+find /opt -exec touch --date=@0 {} +
+EOF
+
+
 # The program itself. Its files get the same mode wherever they were checked out.
 FROM base AS app
 COPY --chmod=755 <<"EOF" /opt/mnistctl/bin/mnistctl
 #!/usr/bin/env python3
-from mnistctl.cli import main
+from mnistctl.__main__ import main
 
 main()
 EOF
@@ -218,6 +286,7 @@ RUN --mount=type=bind,source=mnistctl,target=/src <<"EOF"
 set -eu
 mkdir /opt/mnistctl/packages
 cp -r /src /opt/mnistctl/packages/mnistctl
+rm /opt/mnistctl/packages/mnistctl/mnist/train-*
 chmod -R u=rwX,go=rX /opt/mnistctl/packages
 python -m compileall -q --invalidation-mode unchecked-hash /opt/mnistctl/packages
 find /opt -exec touch --date=@0 {} +
@@ -283,11 +352,16 @@ COPY --from=resolve /requirements/*.txt /
 
 # ---- the images ----
 
-FROM base AS runtime
+FROM scratch AS runtime
+COPY --link --from=system /system /
 # ONNX Runtime sends usage data to its maker unless told not to. PyTorch makes a directory for a
 # compiler that is not used here, in the working directory if it must: one that is there is taken.
-ENV ORT_DISABLE_TELEMETRY=1 \
+ENV LANG=C.UTF-8 \
+    ORT_DISABLE_TELEMETRY=1 \
+    PATH=/opt/mnistctl/bin:/usr/local/bin:/usr/bin \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH=/opt/mnistctl/packages \
+    PYTHONPYCACHEPREFIX=/opt/mnistctl/bytecode \
     TORCHINDUCTOR_CACHE_DIR=/tmp
 WORKDIR /work
 USER 65532:65532
@@ -300,12 +374,14 @@ COPY --link --from=app /opt /opt
 
 FROM runtime AS gpu
 COPY --link --from=torch-gpu /opt /opt
+COPY --link --from=digits /opt /opt
 COPY --link --from=inference /opt /opt
 COPY --link --from=ext /opt /opt
 COPY --link --from=app /opt /opt
 
 FROM runtime AS cpu
 COPY --link --from=torch-cpu /opt /opt
+COPY --link --from=digits /opt /opt
 COPY --link --from=inference /opt /opt
 COPY --link --from=ext /opt /opt
 COPY --link --from=app /opt /opt
@@ -321,9 +397,10 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
         --target /opt/pytest --requirement /tmp/test.txt
 
 FROM cpu AS test
-# pytest needs more of Pygments than the images hold.
+# pytest needs more of Pygments than the images hold, and the suite a shell.
 ENV PYTHONPATH=/opt/pytest:/opt/mnistctl/packages
 RUN --network=none \
+    --mount=type=bind,from=base,source=/usr/bin,target=/usr/bin \
     --mount=type=bind,from=pytest,source=/opt/pytest,target=/opt/pytest \
     --mount=type=bind,source=pyproject.toml,target=/work/pyproject.toml \
     --mount=type=bind,source=tests,target=/work/tests \

@@ -1,6 +1,7 @@
 """Docker, as the specifications of the images use it."""
 
 import os
+import re
 import shutil
 import subprocess
 import urllib.request
@@ -40,15 +41,19 @@ def why_not() -> str | None:
     return None
 
 
+def build_argument(name: str) -> str:
+    """Return what the Dockerfile's ``ARG name`` is: the environment's, or else its default."""
+    default = re.search(f"^ARG {name}=(.*)", (ROOT / "Dockerfile").read_text(), re.M)
+    assert default
+    value = os.environ.get(name, default[1])
+    return re.sub(r"\$\{(\w+)\}", lambda other: build_argument(other[1]), value)
+
+
 @cache
 def torch_index_answers() -> bool:
     """Say whether the index of PyTorch's builds for the CPU can be reached."""
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    default = next(
-        line.partition("=")[2] for line in dockerfile.splitlines() if "ARG TORCH_INDEX=" in line
-    )
     try:
-        with urllib.request.urlopen(os.environ.get("TORCH_INDEX", default) + "/torch/", timeout=10):
+        with urllib.request.urlopen(f"{build_argument('TORCH_INDEX')}/torch/", timeout=10):
             return True
     except OSError:
         return False

@@ -61,7 +61,7 @@ def test_a_change_builds_one_layer_anew_and_pytorch_stays(
     after = layers("mnistctl:changed")
     docker("image", "rm", "mnistctl:changed")
     assert built_anew(progress) - {"gpu"} == {stage}
-    pytorch = -4  # then inference, ext and app
+    pytorch = -5  # then digits, inference, ext and app
     assert after[pytorch] == before[pytorch]
 
 

@@ -3,12 +3,13 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from engine import Completed, Run, docker, torch_index_answers
+from engine import Completed, Run, build_argument, docker, torch_index_answers
 
 HARDENED = (
     "--user=12345:54321",
@@ -166,10 +167,43 @@ def test_it_runs_as_a_user_without_a_name_that_may_write_none_of_it(image: str) 
     user, _, group = inspect(image, "{{.Config.User}}").partition(":")
     assert int(user) > 0
     assert int(group) > 0
-    find = ("find", "/opt", "/usr", "/bin", "!", "-type", "l")
-    foreign = ("(", "!", "-user", "root", "-o", "-writable", ")")
-    found = docker("run", "--rm", f"--entrypoint={find[0]}", image, *find[1:], *foreign)
-    assert found.stdout == ""
+    program = """if True:
+        import os
+        for directory, directories, files in os.walk("/"):
+            if directory == "/":
+                directories[:] = set(directories) - {"dev", "proc", "sys", "tmp"}
+            for name in directories + files:
+                path = os.path.join(directory, name)
+                if not os.path.islink(path):
+                    if os.access(path, os.W_OK) or os.stat(path).st_uid:
+                        print(path)
+    """
+    assert python(image, program).stdout == ""
+
+
+def test_it_holds_no_program_but_python_and_ours(image: str) -> None:
+    program = """if True:
+        import os
+        for directory in os.environ["PATH"].split(":") + ["/usr/sbin"]:
+            if os.path.isdir(directory):
+                print(*os.listdir(directory))
+    """
+    assert {re.sub(r"[\d.]*$", "", name) for name in python(image, program).stdout.split()} == {
+        *("env", "mnistctl", "python")
+    }
+
+
+def test_each_debian_package_in_it_is_on_record_with_its_licence(image: str) -> None:
+    program = """if True:
+        import pathlib
+        for record in pathlib.Path("/var/lib/dpkg/status.d").iterdir():
+            print(record.read_text())
+        print(pathlib.Path("/usr/share/doc/libc6/copyright").read_text())
+    """
+    recorded = python(image, program).stdout
+    assert "Package: libc6\nStatus: install ok installed\n" in recorded
+    assert "Package: libstdc++6\n" in recorded
+    assert "GNU Lesser General Public License" in recorded
 
 
 def test_it_starts_the_program_itself_and_checks_no_health(image: str) -> None:
@@ -220,5 +254,5 @@ def test_a_prediction_takes_little_longer_than_starting_a_container(
             times.append(time.monotonic() - began)
         return min(times)
 
-    nothing = fastest("--entrypoint=true", "mnistctl:predict")
+    nothing = fastest(build_argument("BASE"), "true")
     assert fastest("mnistctl:predict", "predict", "seven.png") - nothing <= 0.35
