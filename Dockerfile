@@ -138,6 +138,8 @@ linked = re.findall(r"(?:=> |^\t)(/\S+)", output("ldd", *programs, *extensions, 
 files = {*programs, *granted, *linked}
 for path in (*files, standard_library, "/etc/debian_version", "/etc/os-release", "/etc/passwd"):
     copy(path)
+for what_is_for_pip in ("ensurepip", "site-packages"):
+    shutil.rmtree(f"{SYSTEM}{standard_library}/{what_is_for_pip}", ignore_errors=True)
 
 # GCC's libraries have their licence in a package of its own.
 owned = [*(f"*/{os.path.basename(file)}" for file in files), "/usr/share/doc/gcc-*-base/copyright"]
