@@ -63,7 +63,8 @@ target "requirements" {
 
 # What is published, with where it came from: REGISTRY=registry.example/me TAG=1.0
 #     REVISION=$(git rev-parse HEAD) docker buildx bake release --push
-# Attestations and a cache in a registry need a builder of the docker-container driver.
+# Attestations and a cache in a registry need a builder of the docker-container driver, or an engine
+# that keeps its images in containerd's store.
 target "release" {
   name     = "release-${variant}"
   matrix   = { variant = ["cpu", "gpu", "predict"] }
