@@ -60,9 +60,8 @@ def main() -> None:
         # Not sys.exit, which waits for pictures that are still being read: a pipe may never end.
         os._exit(stop.status)
     except Exception as error:
-        # An extension module that a signal stops while it is imported raises an error of its own.
-        stopped = error.__cause__ or error.__context__
-        if not isinstance(stopped, Stopped):
+        stopped = _stopped_by(error)
+        if not stopped:
             raise
         os._exit(stopped.status)
     sys.exit(status)
@@ -97,6 +96,12 @@ def _stop(signal_number: int, _frame: FrameType | None) -> None:
     raise Stopped(ExitStatus(128 + signal_number))
 
 
+def _stopped_by(error: Exception) -> Stopped | None:
+    """Return the signal's exception, of which a module that was being imported made another."""
+    cause = error.__cause__ or error.__context__
+    return cause if isinstance(cause, Stopped) else None
+
+
 @contextmanager
 def _stop_deferred() -> Iterator[Callable[[], ExitStatus | None]]:
     """Give a function that returns the status a signal asked to exit with, once one has."""
@@ -111,6 +116,28 @@ def _stop_deferred() -> Iterator[Callable[[], ExitStatus | None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _require_pytorch() -> None:
+    """Import what only training needs; say in a sentence why that cannot be done."""
+    try:
+        import mnistctl.export
+        import mnistctl.training  # noqa: F401
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in ("onnx", "torch", "torchvision"):
+            raise
+        raise MnistctlError(
+            f"train needs {package}, which is not installed: pip install 'mnistctl[train]'"
+        ) from error
+    except (ImportError, OSError, RuntimeError) as error:
+        if _stopped_by(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise MnistctlError(
+            f"train needs onnx, torch and torchvision, of which one cannot be imported ({reason}): "
+            "pip install --force-reinstall 'mnistctl[train]' installs builds that belong together"
+        ) from error
 
 
 def _positive(value: float | None) -> float | None:
@@ -184,15 +211,8 @@ def train(
     Ctrl-C stops after the current batch: the checkpoint, if one was asked for, is saved, and an
     earlier model file is left as it was.
     """
-    try:
-        from mnistctl import dataset, export, files, training
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in ("onnx", "torch", "torchvision"):
-            raise
-        raise MnistctlError(
-            f"train needs {package}, which is not installed: pip install 'mnistctl[train]'"
-        ) from error
+    _require_pytorch()
+    from mnistctl import dataset, export, files, training
 
     files.check_writable(output)
     if checkpoint:

@@ -332,3 +332,15 @@ def test_without_the_train_extra_it_says_how_to_get_it(
     assert result.returncode == 1
     assert f"train needs {package}".encode() in result.stderr
     assert b"pip install 'mnistctl[train]'" in result.stderr
+
+
+def test_builds_of_pytorch_that_do_not_belong_together_are_an_error(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator does not exist\\nsee there')\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    result = run("train", env={**os.environ, "PYTHONPATH": path})
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"mnistctl: train needs onnx, torch and torchvision, of which")
+    assert b"(operator does not exist)" in result.stderr
+    assert result.stderr.count(b"\n") == 1
