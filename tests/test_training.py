@@ -337,7 +337,9 @@ def test_without_the_train_extra_it_says_how_to_get_it(
 def test_builds_of_pytorch_that_do_not_belong_together_are_an_error(
     run: Run, tmp_path: Path
 ) -> None:
-    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator does not exist\\nsee there')\n")
+    (tmp_path / "torchvision.py").write_text(
+        "raise RuntimeError('operator does not exist\\nsee there')\n"
+    )
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     result = run("train", env={**os.environ, "PYTHONPATH": path})
     assert result.returncode == 1
