@@ -89,6 +89,18 @@ EOF
 FROM ${TOOLCHAIN} AS toolchain
 ENV PYTHONPATH=/opt/mnistctl/packages \
     PYTHONPYCACHEPREFIX=/opt/mnistctl/bytecode
+RUN --mount=type=bind,from=base,target=/base <<"EOF"
+set -eu
+python_of() {
+    "$@" python3 -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))'
+}
+in_toolchain=$(python_of env)
+in_base=$(python_of chroot /base)
+if [ "$in_toolchain" != "$in_base" ]; then
+    echo "TOOLCHAIN holds $in_toolchain and BASE $in_base: name images of one Python." >&2
+    exit 1
+fi
+EOF
 
 
 # ---- one layer each ----
@@ -124,6 +136,7 @@ def copy(path):
 SYSTEM.mkdir()
 for link in filter(Path.is_symlink, Path("/").iterdir()):
     (SYSTEM / link.name).symlink_to(link.readlink())
+(SYSTEM / "work").mkdir()
 (SYSTEM / "tmp").mkdir()
 (SYSTEM / "tmp").chmod(0o1777)
 
@@ -208,6 +221,10 @@ find /opt -exec touch --date=@0 {} +
 EOF
 
 
+# An index that is a directory: TORCH_INDEX=file:///torch-index and --build-context torch-index=…
+FROM scratch AS torch-index
+
+
 # What `train` needs besides: PyTorch, for the CPU from an index of PyTorch's own.
 FROM toolchain AS torch-cpu
 ARG TORCH_INDEX
@@ -233,10 +250,6 @@ strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
 python -m compileall -q -j 0 --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
 find /opt -exec touch --date=@0 {} +
 EOF
-
-# An index that is a directory: TORCH_INDEX=file:///torch-index and --build-context torch-index=…
-FROM scratch AS torch-index
-
 
 # The same with CUDA, but for Triton, which compiles networks: nothing here does. Of NVIDIA's
 # libraries, those go that no other library links to.

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from engine import ROOT, bake, docker
+from engine import ROOT, bake, build_argument, docker
 
 SOURCES = (
     *("Dockerfile", ".dockerignore", "docker-bake.hcl", "pyproject.toml", "setup.py"),
@@ -66,17 +66,40 @@ def test_a_change_builds_one_layer_anew_and_pytorch_stays(
 
 
 def test_two_builds_of_one_state_are_the_same_to_the_byte(images: None) -> None:  # noqa: ARG001
-    ours = layers("mnistctl:predict")[-3:]
-    anew = "--no-cache-filter=ext,inference,app,predict"
+    anew = "--no-cache-filter=system,inference,ext,app,runtime,predict"
     docker("buildx", "build", anew, "--target=predict", "--tag=mnistctl:again", ".")
-    again = layers("mnistctl:again")[-3:]
+    again = layers("mnistctl:again")
     docker("image", "rm", "mnistctl:again")
-    assert again == ours
+    assert again == layers("mnistctl:predict")
 
 
 @pytest.mark.parametrize("target", ["tpu"])
 def test_an_image_that_does_not_exist_is_named(target: str, engine: None) -> None:  # noqa: ARG001
     assert f"failed to find target {target}" in bake(target, check=False).stderr
+
+
+def test_bases_of_two_pythons_stop_the_build(engine: None, tmp_path: Path) -> None:  # noqa: ARG001
+    (tmp_path / "Dockerfile").write_text(
+        f"""
+        FROM {build_argument("BASE")}
+        RUN rm $(command -v python3) && \\
+            printf '#!/bin/sh\\necho cpython-27' > /usr/bin/python3 && chmod +x /usr/bin/python3
+        """
+    )
+    docker("buildx", "build", "--tag=mnistctl:other-python", "--load", tmp_path)
+    other = "--build-arg=BASE=mnistctl:other-python"
+    result = docker("buildx", "build", other, "--target=toolchain", ".", check=False)
+    docker("image", "rm", "mnistctl:other-python")
+    assert result.returncode
+    assert re.search(r"TOOLCHAIN holds cpython-\S+ and BASE cpython-27: name", result.stderr)
+
+
+def test_pytorch_for_the_cpu_comes_from_the_index_alone(engine: None) -> None:  # noqa: ARG001
+    # Without --build-context or another bake file, as a user builds it.
+    index = "--build-arg=TORCH_INDEX=file:///no-such-index"
+    result = docker("buildx", "build", index, "--target=torch-cpu", ".", check=False)
+    assert result.returncode
+    assert "torch was not found in the package registry" in result.stderr
 
 
 def wheel(directory: Path, name: str, version: str, files: dict[str, str]) -> None:
