@@ -73,7 +73,9 @@ def _run() -> int:
             raise MnistctlError("standard output is closed: there is nowhere to print to")
         return _run_app()
     except typer.TyperException as error:
-        note(f"mnistctl: {error.format_message().rstrip('.')}; try 'mnistctl --help'.")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "mnistctl"
+        note(f"mnistctl: {error.format_message().rstrip('.')}; try '{command} --help'.")
         return ExitStatus.USAGE
     except MnistctlError as error:
         note(f"mnistctl: {error}.")
@@ -128,7 +130,8 @@ def _require_pytorch() -> None:
         if package not in ("onnx", "torch", "torchvision"):
             raise
         raise MnistctlError(
-            f"train needs {package}, which is not installed: pip install 'mnistctl[train]'"
+            f"train needs {package}, which is not installed: pip install '.[train]' in a clone of "
+            "mnistctl installs it, and the images cpu and gpu hold it"
         ) from error
     except (ImportError, OSError, RuntimeError) as error:
         if _stopped_by(error):
@@ -136,7 +139,8 @@ def _require_pytorch() -> None:
         reason = str(error).partition("\n")[0]
         raise MnistctlError(
             f"train needs onnx, torch and torchvision, of which one cannot be imported ({reason}): "
-            "pip install --force-reinstall 'mnistctl[train]' installs builds that belong together"
+            "pip install --force-reinstall '.[train]' in a clone of mnistctl installs builds that "
+            "belong together"
         ) from error
 
 
@@ -184,14 +188,14 @@ def train(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=2**63 - 1, help="Of all that is random.", show_default="0"),
+        typer.Option(min=0, max=2**32 - 1, help="Where randomness starts from.", show_default="0"),
     ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to train.")
     ] = "auto",
     threads: Annotated[
         int | None,
-        typer.Option(min=1, max=1024, help="Of the CPU.", show_default="a thread a core"),
+        typer.Option(min=1, max=1024, help="How many of the CPU.", show_default="a thread a core"),
     ] = None,
     data_dir: DataDir = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")] = Path(
@@ -208,8 +212,8 @@ def train(
 ) -> None:
     """Train a network and write it to a model file.
 
-    Ctrl-C stops after the current batch: the checkpoint, if one was asked for, is saved, and an
-    earlier model file is left as it was.
+    Ctrl-C stops after the current batch and saves the checkpoint, if one was
+    asked for; an earlier model file stays as it was.
     """
     _require_pytorch()
     from mnistctl import dataset, export, files, training
@@ -242,7 +246,7 @@ def train(
             if checkpoint and (stopped or step.batch == step.batches):
                 run.save(checkpoint)
             if stopped:
-                note(_how_to_resume(checkpoint, output))
+                note(_how_to_resume(checkpoint))
                 raise Stopped(stopped)
     found = export.export(run.calibrated(), test, output, run.settings.facts())
     if json:
@@ -258,14 +262,11 @@ def train(
         terminal.result(f"{output}  test accuracy {terminal.percent(found.accuracy)}")
 
 
-def _how_to_resume(checkpoint: Path | None, output: Path) -> str:
+def _how_to_resume(checkpoint: Path | None) -> str:
     if checkpoint is None:
         return "mnistctl: stopped; nothing was saved (--checkpoint FILE would have)."
-    saved = shlex.quote(str(checkpoint))
-    return (
-        f"mnistctl: stopped; go on with: mnistctl train --resume {saved} --checkpoint {saved} "
-        f"--output {shlex.quote(str(output))}"
-    )
+    command = shlex.join(["mnistctl", *sys.argv[1:], "--resume", str(checkpoint)])
+    return f"mnistctl: stopped; go on with: {command}"
 
 
 @app.command()
@@ -279,7 +280,8 @@ def validate(
         ),
     ] = None,
     mistakes: Annotated[
-        Path | None, typer.Option(help="Draw the misclassified digits into this PNG file.")
+        Path | None,
+        typer.Option(help="Draw the misclassified digits, up to 200, into this PNG file."),
     ] = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -292,16 +294,22 @@ def validate(
         files.check_writable(mistakes)
     digits = dataset.load("test", data_dir)
     found = evaluation.evaluate(Classifier.load(model), digits)
-    if json:
-        terminal.result_json(found.as_dict(digits))
-    else:
-        terminal.report(found)
     if mistakes:
         with files.replacing(mistakes) as file:
             evaluation.mistakes_picture(found, digits).save(file, "PNG")
         if not quiet:
             note(f"mnistctl: drew the mistakes into {shown(mistakes)}.")
-    if min_accuracy is not None and found.accuracy * 100 < min_accuracy:
+    too_low = min_accuracy is not None and found.accuracy * 100 < min_accuracy
+    try:
+        if json:
+            terminal.result_json(found.as_dict(digits))
+        else:
+            terminal.report(found)
+    except Stopped as stop:
+        # A reader that wants no more (| head -1) does not make a model good enough.
+        if not too_low or stop.status != ExitStatus.OK:
+            raise
+    if too_low:
         raise MnistctlError(
             f"the accuracy, {terminal.percent(found.accuracy)}, is below --min-accuracy "
             f"{min_accuracy:g}"
@@ -313,7 +321,7 @@ def predict(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="IMAGE",
+            metavar="IMAGE...",
             help="Pictures, or directories of them; '-' is one picture on standard input.",
             show_default=False,
         ),

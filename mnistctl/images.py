@@ -120,7 +120,7 @@ def _check_size(image: Image.Image, most_pixels: int, name: str) -> None:
     if image.width * image.height > most_pixels or max(image.size) > _LONGEST_SIDE:
         raise MnistctlError(
             f"{name}: is too large ({image.width}×{image.height} pixels; mnistctl reads up to "
-            f"{most_pixels // 1_000_000} million): scale it down"
+            f"{most_pixels // 1_000_000} million, sides up to {_LONGEST_SIDE:,}): scale it down"
         )
 
 

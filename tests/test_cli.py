@@ -125,6 +125,10 @@ def test_usage_is_the_status_of_a_wrong_command_line(run: Run, arguments: list[s
     assert result.stdout == b""
 
 
+def test_a_wrong_option_is_explained_by_its_commands_help(run: Run) -> None:
+    assert b"try 'mnistctl train --help'" in run("train", "--epochs", "0").stderr
+
+
 @pytest.mark.parametrize(
     ("number", "status"),
     [(signal.SIGINT, ExitStatus.INTERRUPTED), (signal.SIGTERM, ExitStatus.TERMINATED)],
@@ -361,6 +365,20 @@ def test_an_accuracy_that_is_missed_fails_in_words_after_the_report(run: Run) ->
     assert result.returncode == ExitStatus.FAILURE
     assert result.stdout.startswith(b"accuracy ")
     assert "is below --min-accuracy 100" in one_sentence(result.stderr)
+
+
+def test_a_reader_that_leaves_hides_no_missed_accuracy(tmp_path: Path) -> None:
+    result = shell("mnistctl validate --min-accuracy 100 | true; echo ${PIPESTATUS[0]}", tmp_path)
+    assert result.stdout == b"1\n"
+    assert "is below --min-accuracy 100" in one_sentence(result.stderr)
+
+
+def test_a_reader_that_leaves_keeps_the_picture_of_the_mistakes(tmp_path: Path) -> None:
+    result = shell(
+        "mnistctl validate --quiet --mistakes mistakes.png | true; echo ${PIPESTATUS[0]}", tmp_path
+    )
+    assert result.stdout == b"0\n"
+    assert (tmp_path / "mistakes.png").exists()
 
 
 def test_mistakes_are_drawn_into_a_png_file(run: Run, tmp_path: Path) -> None:
