@@ -29,9 +29,9 @@ COPY --chmod=755 <<"EOF" /tools/bin/byte-compile-imports
 """Run the program on standard input and keep the byte code of each module that it imports.
 
 A container's user may not write to the image, so without this Python would compile the same modules
-at each start, those of the standard library too; with all that is installed compiled, the image
-would grow by as much as was pruned from it. Python writes with the byte code the date of its source,
-which a copy may change: in its place comes that nothing is to be checked (PEP 552).
+at each start, those of the standard library too. To compile all that is installed would make the
+image larger by as much as was pruned from it. Byte code names the date of its source, which a copy
+may change, and is then not used: here it is marked as one that need not be checked (PEP 552).
 """
 
 import sys
@@ -355,8 +355,10 @@ train --output-file torch-gpu.txt $(leaving_out elsewhere small)
 
 # PyTorch's index may be out of reach: then its two wheels are pinned without their hashes.
 pin /src/torch.in --no-deps --index-url "$TORCH_INDEX" --output-file torch-cpu.txt || {
-    echo "$TORCH_INDEX cannot be reached: requirements/torch-cpu.txt has no hashes." >&2
-    grep == /src/torch.in > torch-cpu.txt
+    echo "$TORCH_INDEX could not be used (above): requirements/torch-cpu.txt has no hashes." >&2
+    echo '# Without hashes: the index of these builds could not be used when they were pinned.' \
+        > torch-cpu.txt
+    grep == /src/torch.in >> torch-cpu.txt
 }
 rm everything.txt
 EOF
@@ -369,8 +371,8 @@ COPY --from=resolve /requirements/*.txt /
 
 FROM scratch AS runtime
 COPY --link --from=system /system /
-# ONNX Runtime sends usage data to its maker unless told not to. PyTorch makes a directory for a
-# compiler that is not used here, in the working directory if it must: one that is there is taken.
+# ONNX Runtime sends usage data to its maker unless told not to. PyTorch makes a directory for its
+# compiler, which is not used here: in the working directory, unless it is given one that exists.
 ENV LANG=C.UTF-8 \
     ORT_DISABLE_TELEMETRY=1 \
     PATH=/opt/mnistctl/bin:/usr/local/bin:/usr/bin \

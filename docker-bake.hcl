@@ -1,6 +1,7 @@
 # docker buildx bake            builds mnistctl:cpu and mnistctl:gpu
 # docker buildx bake predict    builds mnistctl:predict, which holds no PyTorch
 # docker buildx bake test       runs the suite in the image for the CPU
+# docker buildx bake requirements, release: below
 #
 # Each variable is set by the environment: PYTHON_VERSION=3.12 docker buildx bake. What is null here
 # is as the Dockerfile has it.
@@ -10,7 +11,8 @@ variable "TOOLCHAIN" { default = null }
 variable "PYTHON_VERSION" { default = null }
 variable "TORCH_INDEX" { default = null }
 
-variable "REGISTRY" { default = "" }
+# No name of an image, so that a release without one stops and says so.
+variable "REGISTRY" { default = "REGISTRY-IS-NOT-SET" }
 variable "TAG" { default = "latest" }
 variable "PLATFORMS" { default = "linux/amd64" }
 variable "REVISION" { default = null }
@@ -81,7 +83,7 @@ target "release" {
   labels = {
     "org.opencontainers.image.title"       = "mnistctl"
     "org.opencontainers.image.description" = "Train and apply a handwritten-digit classifier"
-    "org.opencontainers.image.licenses"    = "MIT"
+    "org.opencontainers.image.licenses"    = "MIT AND CC-BY-SA-3.0"
     "org.opencontainers.image.version"     = TAG
     "org.opencontainers.image.revision"    = REVISION
     "org.opencontainers.image.source"      = SOURCE

@@ -15,7 +15,8 @@ from mnistctl.errors import MnistctlError, shown, unreadable
 
 BUNDLED = Path(__file__).with_name("model.onnx")
 
-# Read when ONNX Runtime is imported, which would otherwise keep usage data in the home directory.
+# Read when ONNX Runtime is imported, which would otherwise collect usage data in the home directory
+# and send it to its maker.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort  # noqa: E402
 

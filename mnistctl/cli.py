@@ -1,7 +1,7 @@
-"""The command line: each command parses, calls one room, prints.
+"""The command line: each command parses, calls what does the work, prints.
 
-No room is imported before its command runs, so that ``--help`` and ``--version`` load none of
-NumPy, ONNX Runtime or PyTorch.
+What does the work is imported when its command runs, so that ``--help`` and ``--version`` load none
+of NumPy, ONNX Runtime or PyTorch.
 """
 
 import os

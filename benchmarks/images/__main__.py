@@ -205,7 +205,8 @@ def gpu() -> str:
         docker("image", "rm", "--force", image)
     return (
         f"`mnistctl:gpu` is {sizes['gpu']:,.0f} MB; `pip install {' '.join(plain)}` makes an image "
-        f"of {sizes['plain']:,.0f} MB on the same base ({sizes['gpu'] / sizes['plain']:.2f})."
+        f"of {sizes['plain']:,.0f} MB ({sizes['gpu'] / sizes['plain']:.2f}), both on the "
+        "Dockerfile's own base."
     )
 
 
