@@ -121,6 +121,7 @@ import sysconfig
 from pathlib import Path
 
 SYSTEM = Path("/system")
+SETTINGS = ("/etc/debian_version", "/etc/group", "/etc/os-release", "/etc/passwd")
 
 
 def output(*command):
@@ -149,7 +150,7 @@ granted = re.findall(
 )
 linked = re.findall(r"(?:=> |^\t)(/\S+)", output("ldd", *programs, *extensions, *granted), re.M)
 files = {*programs, *granted, *linked}
-for path in (*files, standard_library, "/etc/debian_version", "/etc/os-release", "/etc/passwd"):
+for path in (*files, standard_library, *SETTINGS):
     copy(path)
 for what_is_for_pip in ("ensurepip", "site-packages"):
     shutil.rmtree(f"{SYSTEM}{standard_library}/{what_is_for_pip}", ignore_errors=True)

@@ -56,4 +56,6 @@ def _target_and_temporary(path: Path) -> tuple[Path, Path]:
         raise unwritable(path, error) from error
     if os.path.lexists(target) and not os.path.isfile(target):  # noqa: PTH113 (of any path)
         raise MnistctlError(f"{shown(path)}: is not an ordinary file: name another to write to")
+    if os.path.ismount(target):
+        raise MnistctlError(f"{shown(path)}: is mounted by itself: mount the directory it is in")
     return target, target.with_name(f".mnistctl-{secrets.token_hex(8)}")

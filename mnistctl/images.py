@@ -98,8 +98,8 @@ def normalise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _greyscale(file: BinaryIO, name: str) -> NDArray[np.uint8]:
     with Image.open(file, formats=_FORMATS) as image:
-        if not image.info.get("progressive"):
-            _check_size(image, _MOST_JPEG_PIXELS if image.format == "JPEG" else _MOST_PIXELS, name)
+        if image.format in ("JPEG", "MPO") and _has_one_scan(file):
+            _check_size(image, _MOST_JPEG_PIXELS, name)
             image.draft("L", (_WORKING_SIDE, _WORKING_SIDE))
         _check_size(image, _MOST_PIXELS, name)
         large = image.width * image.height > _LARGE_PIXELS
@@ -108,12 +108,31 @@ def _greyscale(file: BinaryIO, name: str) -> NDArray[np.uint8]:
             picture = _reduced(image)
     if "exif" in picture.info:
         picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "I":  # 16 bits
+        return (np.asarray(picture) // 257).clip(0, 255).astype(np.uint8)
+    if picture.mode == "F":  # 0 to 1
+        return np.asarray(np.nan_to_num(np.asarray(picture)).clip(0, 1) * 255, np.uint8)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    if picture.mode == "I":  # 16 bits
-        return (np.asarray(picture) // 257).clip(0, 255).astype(np.uint8)
     return np.asarray(picture if picture.mode == "L" else picture.convert("L"), np.uint8)
+
+
+def _has_one_scan(jpeg: BinaryIO) -> bool:
+    """Say whether a JPEG file is decoded as it is read, and not held in memory whole.
+
+    That is so when it is not progressive and its first scan is of all components (ITU-T T.81).
+    """
+    components = 0
+    jpeg.seek(2)
+    while len(header := jpeg.read(4)) == 4:
+        marker, length = header[1], int.from_bytes(header[2:])
+        segment = jpeg.read(length - 2)
+        if marker in (0xC0, 0xC1):  # a frame that is not progressive
+            components = segment[5]
+        elif marker == 0xDA:  # the start of a scan
+            return components == segment[0]
+    return False
 
 
 def _check_size(image: Image.Image, most_pixels: int, name: str) -> None:

@@ -35,7 +35,8 @@ def stdin() -> BinaryIO:
 def listed(path: Path, *, null: bool) -> Iterator[str]:
     """Read a list of paths, one a line or, with ``null``, each ended by a NUL byte.
 
-    Paths come as they arrive, so that a list may be a pipe that never ends.
+    Paths come as they arrive, so that a list may be a pipe that never ends. A line may end as on
+    Windows.
 
     Raises:
         MnistctlError: the list cannot be read, or holds no list of paths.
@@ -43,6 +44,7 @@ def listed(path: Path, *, null: bool) -> Iterator[str]:
     try:
         with stdin() if str(path) == STDIN else path.open("rb") as file:
             for entry in _entries(file, b"\0" if null else b"\n"):
+                entry = entry if null else entry.removesuffix(b"\r")
                 if len(entry) > _LONGEST_PATH or b"\0" in entry:
                     raise MnistctlError(
                         f"{shown(path)}: is not a list of paths"

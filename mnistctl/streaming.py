@@ -83,14 +83,23 @@ def _batches(paths: Iterable[str | MnistctlError]) -> Iterator[list[_Decoded]]:
 
     Threads, since decoding leaves Python's lock to others, and daemons, since reading a picture may
     never end. One more draws the paths: that may wait (on a pipe) while pictures are ready.
+
+    Raises:
+        MnistctlError: no thread may be started.
     """
     arriving: Queue[str | MnistctlError | _End] = Queue(_AHEAD)
     batches: Queue[Future[list[_Decoded]]] = Queue(_AHEAD // _BATCH)
     turn, one_at_a_time = Lock(), Lock()
     work = (arriving, turn, batches, one_at_a_time)
-    Thread(target=_feed, args=(paths, arriving), daemon=True).start()
-    for _ in range(os.cpu_count() or 1):
-        Thread(target=_decode_batches, args=work, daemon=True).start()
+    started = 0
+    try:
+        Thread(target=_feed, args=(paths, arriving), daemon=True).start()
+        while started < (os.cpu_count() or 1):
+            Thread(target=_decode_batches, args=work, daemon=True).start()
+            started += 1
+    except RuntimeError as error:  # a limit on threads: one that decodes is enough
+        if not started:
+            raise MnistctlError(f"pictures cannot be read: {error}") from error
     while True:
         yield batches.get().result()
 

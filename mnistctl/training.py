@@ -4,7 +4,7 @@ import copy
 import math
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,8 +124,12 @@ class Training:
         self._done = 0
         self._loss_sum = 0.0
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self, pause: Callable[[], None] = lambda: None) -> Iterator[Step]:
         """Train to the end, or for as long as the caller asks for another step.
+
+        Args:
+            pause: called some hundred times while an epoch's pictures are made ready, which takes
+                as long as many steps. It may raise: the run is then where its last step left it.
 
         Raises:
             MnistctlError: the loss is no longer a number.
@@ -133,7 +137,7 @@ class Training:
         began, done_before = time.monotonic(), self._done
         first, skipped = divmod(self._done, self._batches)
         for epoch in range(first, self.settings.epochs):
-            for batch, (images, labels) in enumerate(self._epoch(epoch)):
+            for batch, (images, labels) in enumerate(self._epoch(epoch, pause)):
                 if epoch == first and batch < skipped:
                     continue
                 self._loss_sum = self._fit(images, labels) + (self._loss_sum if batch else 0.0)
@@ -157,21 +161,26 @@ class Training:
             images_per_second=images_per_second,
         )
 
-    def _epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _epoch(self, epoch: int, pause: Callable[[], None]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch, 8-bit images and labels, augmented anew.
 
         A random transform is shared by a few pictures, which end up in different batches.
         """
         torch.manual_seed(self._seeds[epoch])
-        images, labels = self._augmented(torch.randperm(len(self._labels)))
+        images, labels = self._augmented(torch.randperm(len(self._labels)), pause)
         order = torch.randperm(len(labels)).to(labels.device)
         for chosen in order.split(self._batch_size)[: self._batches]:
             yield images[chosen], labels[chosen]
 
-    def _augmented(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    def _augmented(
+        self, chosen: Tensor, pause: Callable[[], None] = lambda: None
+    ) -> tuple[Tensor, Tensor]:
         """Return the pictures of these indices, randomly transformed, and their labels."""
         chosen = chosen.to(self._labels.device)
-        images = [self._augment(self._images[part]) for part in chosen.split(_AUGMENTED_TOGETHER)]
+        images = []
+        for part in chosen.split(_AUGMENTED_TOGETHER):
+            images.append(self._augment(self._images[part]))
+            pause()
         return torch.cat(images), self._labels[chosen]
 
     def _fit(self, images: Tensor, labels: Tensor) -> float:

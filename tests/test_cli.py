@@ -110,7 +110,7 @@ def test_failure_is_the_status_of_a_picture_that_cannot_be_read(run: Run) -> Non
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["frobnicate"], ["--frobnicate"], ["predict"], ["predict", "-0", "a.png"],
+    [[], ["frobnicate"], ["--frobnicate"], ["predict"], ["predict", ""], ["predict", "-0", "a.png"],
      ["predict", "-", "-"], ["predict", "-", "--files-from", "-"],
      ["train", "--epochs", "0"], ["train", "--epochs", "three"], ["train", "--batch-size", "-1"],
      ["train", "--lr", "nan"], ["train", "--lr", "0"], ["train", "--lr", "inf"],

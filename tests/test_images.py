@@ -117,7 +117,7 @@ def test_where_the_digit_lies_on_the_sheet_makes_no_difference(
     ("mode", "form"),
     [("1", "PNG"), ("L", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("P", "GIF"), ("RGB", "PNG"),
      ("RGBA", "PNG"), ("I;16", "PNG"), ("CMYK", "JPEG"),
-     ("L", "JPEG"), ("RGB", "BMP"), ("L", "PPM"), ("RGB", "WEBP"), ("RGB", "AVIF")],
+     ("L", "JPEG"), ("RGB", "BMP"), ("L", "PPM"), ("F", "PPM"), ("RGB", "WEBP"), ("RGB", "AVIF")],
 )  # fmt: skip
 def test_every_mode_and_format_gives_the_digit(
     mode: str, form: str, mnist_test: Digits, classifier: Classifier
@@ -125,9 +125,20 @@ def test_every_mode_and_format_gives_the_digit(
     picture = dark_on_light(sheet(mnist_test.images[0]))
     if mode == "I;16":
         picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
+    elif mode == "F":
+        picture = Image.fromarray(np.asarray(picture, np.float32) / 255)
     else:
         picture = picture.convert(mode)
     digit = images.read(saved(picture, form), "picture")
+    assert classifier.predict(digit[np.newaxis])[0].digit == 7
+
+
+def test_16_bits_with_a_transparent_tone_give_the_digit(
+    mnist_test: Digits, classifier: Classifier
+) -> None:
+    picture = dark_on_light(sheet(mnist_test.images[0]))
+    picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
+    digit = images.read(saved(picture, "PNG", transparency=65535), "picture")
     assert classifier.predict(digit[np.newaxis])[0].digit == 7
 
 
@@ -263,3 +274,14 @@ print(status.split("VmHWM:")[1].split()[0])
     message, kilobytes = result.stdout.splitlines()
     assert "is too large (16000×16000 pixels" in message
     assert int(kilobytes) < 300_000
+
+
+@pytest.mark.parametrize("scans", [1, 3])
+def test_a_jpeg_file_that_is_decoded_as_it_is_read_may_be_larger(scans: int) -> None:
+    jpeg = saved(Image.new("RGB", (5000, 5000), "white"), "JPEG").getvalue()
+    if scans == 3:  # the first scan is then of one component
+        start = jpeg.index(b"\xff\xda\x00\x0c\x03")
+        jpeg = jpeg[:start] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + jpeg[start + 14 :]
+    with pytest.raises(MnistctlError) as refused:
+        images.read(io.BytesIO(jpeg), "picture")
+    assert ("is too large (5000×5000 pixels" in str(refused.value)) == (scans == 3)

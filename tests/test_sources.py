@@ -56,12 +56,16 @@ def test_a_list_ended_by_nul_holds_any_path(
     assert [os.fsencode(name) for name in sources.listed(path, null=True)] == paths
 
 
-@given(st.lists(PATHS.filter(lambda name: b"\n" not in name)), st.booleans())
+@given(
+    st.lists(PATHS.filter(lambda name: b"\n" not in name and not name.endswith(b"\r"))),
+    st.sampled_from([b"\n", b"\r\n"]),
+    st.booleans(),
+)
 def test_a_list_of_lines_holds_any_path_without_a_newline(
-    tmp_path_factory: pytest.TempPathFactory, paths: list[bytes], ended: bool
+    tmp_path_factory: pytest.TempPathFactory, paths: list[bytes], newline: bytes, ended: bool
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "list"
-    path.write_bytes(b"\n".join(paths) + (b"\n" if ended else b""))
+    path.write_bytes(newline.join(paths) + (newline if ended else b""))
     assert [os.fsencode(name) for name in sources.listed(path, null=False)] == paths
 
 

@@ -43,6 +43,25 @@ def stopped_in_the_middle(
     yield subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
+def test_a_run_can_be_stopped_while_an_epoch_is_made_ready(mnist_test: dataset.Digits) -> None:
+    calls = 0
+
+    def pause() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise InterruptedError
+
+    run = training.Training(
+        training.Settings(epochs=1, batch_size=50, threads=1),
+        dataset.Digits(mnist_test.images[:300], mnist_test.labels[:300]),
+        torch.device("cpu"),
+    )
+    with pytest.raises(InterruptedError):
+        next(run.steps(pause))
+    assert [step.batch for step in run.steps()] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_model_file_and_its_accuracy_come_out(
     run: Run, small_mnist: Path, tmp_path: Path
 ) -> None:

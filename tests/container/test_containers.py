@@ -74,12 +74,11 @@ def test_train_leaves_one_file_that_its_caller_owns(
 
 
 def test_docker_stop_ends_a_training_within_two_seconds_and_keeps_its_checkpoint(
-    training_image: str, run: Run, work: Path, data: Path
+    training_image: str, run: Run, work: Path
 ) -> None:
-    mounts = (f"--volume={work}:/work", f"--volume={data}:/data:ro")
-    train = ("train", "--data-dir=/data", "--checkpoint=checkpoint")
+    train = ("train", "--epochs=1000", "--checkpoint=checkpoint")
     container = docker(
-        "run", "--detach", *mounts, "--user=12345", training_image, *train, "--epochs=10000"
+        "run", "--detach", f"--volume={work}:/work", "--user=12345", training_image, *train
     ).stdout.strip()
     try:
         with subprocess.Popen(
@@ -120,6 +119,27 @@ def test_a_directory_that_may_not_be_written_is_named(
     result = run(training_image, "train", flags=("--user=12345",))
     assert result.returncode == 1
     assert result.stderr == "mnistctl: model.onnx: cannot be written: Permission denied.\n"
+
+
+def test_a_file_that_is_mounted_by_itself_is_refused_before_training(
+    training_image: str, run: Run, work: Path
+) -> None:
+    (work / "model.onnx").touch()
+    mounted = f"--volume={work / 'model.onnx'}:/tmp/model.onnx"
+    result = run(training_image, "train", "--output=/tmp/model.onnx", flags=(mounted, "--user=0"))
+    assert result.returncode == 1
+    assert result.stderr.startswith("mnistctl: /tmp/model.onnx: is mounted by itself: ")
+
+
+@pytest.mark.parametrize("limit", [2, 3])
+def test_fewer_threads_than_decode_are_an_answer_or_an_error(
+    limit: int, image: str, run: Run
+) -> None:
+    result = run(image, "predict", "seven.png", flags=(f"--pids-limit={limit}",))
+    if result.returncode == 0:
+        assert (result.stdout, result.stderr) == ("7\n", "")
+    else:
+        assert result.stderr == "mnistctl: pictures cannot be read: can't start new thread.\n"
 
 
 def test_a_picture_that_is_missing_is_named(image: str, run: Run) -> None:
