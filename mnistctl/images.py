@@ -45,8 +45,8 @@ def read(source: Path | BinaryIO, name: str) -> NDArray[np.float32]:
     """Read a picture file and return the digit in it as the network was trained to see it.
 
     Args:
-        source: a file of up to 16 MB and 16 million pixels, or 100 million in a JPEG file that is
-            not progressive; of an animation the first frame counts.
+        source: a file of up to 16 MB and 16 million pixels, or 100 million in a JPEG file of a
+            single scan; of an animation the first frame counts.
         name: what errors call it.
 
     Returns:
