@@ -107,9 +107,9 @@ EOF
 #
 # Every file is given the same date, so that what is built twice is the same to the byte.
 
-# Of the base, Python and the libraries that it or a package links to: no shell, no package manager,
-# nothing that no command of ours runs. Of each Debian package that a file comes from, the licence
-# goes with it, and the record by which those who scan images know it.
+# Of the base, Python and the libraries that it or a package links to: no shell, no package manager.
+# Of each Debian package that a file comes from, the licence goes with it, and the record by which
+# those who scan images know it.
 FROM base AS system
 RUN <<"EOF"
 #!/usr/bin/env python3
