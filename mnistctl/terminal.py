@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mnistctl.training import Step
 
 _SHADES = " ░▒▓█"
+_ASCII_SHADES = " .:*#"
 
 
 class Stopped(BaseException):
@@ -157,9 +158,17 @@ def _confusion_matrix(found: "Report") -> "Table":
 
 
 def drawing(image: "NDArray[np.float32]") -> str:
-    """Return a picture (28, 28) in 0 to 1 as lines of text, two characters a pixel."""
-    levels = (image * (len(_SHADES) - 1)).round().astype(int)
-    return "\n".join("".join(_SHADES[level] * 2 for level in row).rstrip() for row in levels)
+    """Return a picture (28, 28) in 0 to 1 as lines of text, two characters a pixel.
+
+    They are such as stderr can write.
+    """
+    try:
+        _SHADES.encode(sys.stderr.encoding)
+        shades = _SHADES
+    except (AttributeError, UnicodeEncodeError):  # closed, or of another encoding
+        shades = _ASCII_SHADES
+    levels = (image * (len(shades) - 1)).round().astype(int)
+    return "\n".join("".join(shades[level] * 2 for level in row).rstrip() for row in levels)
 
 
 def percent(share: float | None) -> str:

@@ -239,6 +239,12 @@ def test_show_draws_on_standard_error_alone(run: Run, digit_png: Path) -> None:
     assert result.stderr.count(b"\n") == 28
 
 
+def test_show_draws_in_ascii_where_standard_error_is(run: Run, digit_png: Path) -> None:
+    result = run("predict", "--show", digit_png, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert set(result.stderr) <= set(b" .:*#\n")
+    assert b"##" in result.stderr
+
+
 def test_a_bad_picture_does_not_stop_the_others(run: Run, digits: Path) -> None:
     (digits / "b.png").write_text("seven")
     result = run("predict", "digits")
