@@ -8,6 +8,7 @@
 ARG PYTHON_VERSION=3.13
 ARG BASE=python:${PYTHON_VERSION}-slim-trixie
 ARG TOOLCHAIN=python:${PYTHON_VERSION}-trixie
+ARG TORCH_VERSION=2.13.0
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 # All of ours lies below one directory and is found by its name: the same on every base, wherever
@@ -47,7 +48,7 @@ EOF
 
 COPY --chmod=755 <<"EOF" /tools/bin/expect-torch-build
 #!/usr/bin/env python3
-"""Fail unless the PyTorch that is installed is the build named: cpu or cuda.
+"""Fail unless the PyTorch that is installed is of the build named, cpu or cuda, and the version.
 
 Read, not imported: without CUDA's libraries beside it, a CUDA build does not come as far as telling
 its name.
@@ -57,7 +58,12 @@ import runpy
 import sys
 
 torch = runpy.run_path("/opt/mnistctl/packages/torch/version.py")
-expected = sys.argv[1]
+_, expected, version = sys.argv
+if torch["__version__"].partition("+")[0] != version:
+    sys.exit(
+        f"requirements/ pins torch {torch['__version__']}, not {version} (TORCH_VERSION): "
+        "docker buildx bake requirements pins that."
+    )
 found = "cuda" if torch["cuda"] else "cpu"
 if found != expected:
     sys.exit(
@@ -228,6 +234,7 @@ FROM scratch AS torch-index
 
 # What `train` needs besides: PyTorch, for the CPU from an index of PyTorch's own.
 FROM toolchain AS torch-cpu
+ARG TORCH_VERSION
 ARG TORCH_INDEX
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,from=torch-index,target=/torch-index \
@@ -240,7 +247,7 @@ install() {
 }
 install --require-hashes --requirement /tmp/training.txt
 install --index-url "$TORCH_INDEX" --requirement /tmp/torch-cpu.txt
-/tools/bin/expect-torch-build cpu
+/tools/bin/expect-torch-build cpu "$TORCH_VERSION"
 cd /opt/mnistctl/packages
 rm -r .lock bin mpmath/tests networkx/*/tests networkx/*/*/tests \
     onnx/backend onnx/defs/*/ onnx/reference sympy/*/tests sympy/*/*/tests sympy/physics \
@@ -255,6 +262,7 @@ EOF
 # The same with CUDA, but for Triton, which compiles networks: nothing here does. Of NVIDIA's
 # libraries, those go that no other library links to.
 FROM toolchain AS torch-gpu
+ARG TORCH_VERSION
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,source=requirements/training.txt,target=/tmp/training.txt \
     --mount=type=bind,source=requirements/torch-gpu.txt,target=/tmp/torch-gpu.txt \
@@ -263,7 +271,7 @@ set -eu
 /tools/bin/uv pip install --link-mode=copy --no-deps --require-hashes \
     --target /opt/mnistctl/packages \
     --requirement /tmp/training.txt --requirement /tmp/torch-gpu.txt
-/tools/bin/expect-torch-build cuda
+/tools/bin/expect-torch-build cuda "$TORCH_VERSION"
 cd /opt/mnistctl/packages
 rm -r .lock bin mpmath/tests networkx/*/tests networkx/*/*/tests \
     onnx/backend onnx/defs/*/ onnx/reference sympy/*/tests sympy/*/*/tests sympy/physics \
@@ -313,10 +321,10 @@ EOF
 
 # Resolves every requirement anew, except PyTorch's version: that one is chosen by hand.
 FROM tools AS resolve
+ARG TORCH_VERSION
 ARG TORCH_INDEX
 WORKDIR /requirements
 RUN --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
-    --mount=type=bind,source=requirements/torch.in,target=/src/torch.in \
     --mount=type=cache,target=/root/.cache/uv <<"EOF"
 set -eu
 declared() {
@@ -342,9 +350,12 @@ declared '["project"]["optional-dependencies"]["test"]' | grep -v '^mnistctl' |
 # What training adds, in two files: PyTorch with CUDA, and the small ones that either build needs.
 # Left out is what `inference` has, but for the one module without which PyTorch is not imported,
 # and what only compiles: Triton and setuptools.
-declared '["project"]["optional-dependencies"]["train"]' > train.in
+{
+    declared '["project"]["optional-dependencies"]["train"]'
+    echo "torch==$TORCH_VERSION"
+} > train.in
 train() {
-    pin train.in --constraint /src/torch.in --constraint inference.txt "$@"
+    pin train.in --constraint inference.txt "$@"
 }
 train --output-file everything.txt
 names everything.txt | grep -E '^(cuda|nvidia|torch)' > pytorch
@@ -355,11 +366,12 @@ names training.txt > small
 train --output-file torch-gpu.txt $(leaving_out elsewhere small)
 
 # PyTorch's index may be out of reach: then its two wheels are pinned without their hashes.
-pin /src/torch.in --no-deps --index-url "$TORCH_INDEX" --output-file torch-cpu.txt || {
+sed -n 's/^\(torch[a-z]*==[^ ;]*\).*/\1/p' everything.txt > torch.in
+pin torch.in --no-deps --index-url "$TORCH_INDEX" --output-file torch-cpu.txt || {
     echo "$TORCH_INDEX could not be used (above): requirements/torch-cpu.txt has no hashes." >&2
     echo '# Without hashes: the index of these builds could not be used when they were pinned.' \
         > torch-cpu.txt
-    grep == /src/torch.in >> torch-cpu.txt
+    cat torch.in >> torch-cpu.txt
 }
 rm everything.txt
 EOF

@@ -9,6 +9,7 @@
 variable "BASE" { default = null }
 variable "TOOLCHAIN" { default = null }
 variable "PYTHON_VERSION" { default = null }
+variable "TORCH_VERSION" { default = null }
 variable "TORCH_INDEX" { default = null }
 
 # No name of an image, so that a release without one stops and says so.
@@ -27,6 +28,7 @@ target "_common" {
     BASE           = BASE
     PYTHON_VERSION = PYTHON_VERSION
     TOOLCHAIN      = TOOLCHAIN
+    TORCH_VERSION  = TORCH_VERSION
     TORCH_INDEX    = TORCH_INDEX
   }
 }

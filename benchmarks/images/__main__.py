@@ -191,7 +191,7 @@ def row(name: str, figures: Figures, last: Figures) -> list[str]:
 
 def gpu() -> str:
     """Compare the image for the GPU with what pip alone makes on the same base."""
-    plain = pins("torch.in")
+    plain = [pin.strip() for pin in pins("torch-gpu.txt") if pin.startswith("torch")]
     ladder_file = f"--file={HERE / 'Dockerfile.ladder'}"
     docker(
         *("buildx", "build", "--target=plain-gpu", "--tag=mnistctl-benchmark:plain", "--load"),

@@ -138,6 +138,13 @@ def test_an_index_that_serves_another_build_of_pytorch_stops_the_build(
     assert "a cuda build, and this image needs a cpu build: name an index" in result.stderr
 
 
+def test_a_version_of_pytorch_that_is_not_pinned_stops_the_build(engine: None) -> None:  # noqa: ARG001
+    other = "--build-arg=TORCH_VERSION=0.1"
+    result = docker("buildx", "build", other, "--target=torch-gpu", ".", check=False)
+    assert result.returncode
+    assert "not 0.1 (TORCH_VERSION): docker buildx bake requirements pins that" in result.stderr
+
+
 def test_a_package_that_is_not_the_pinned_one_stops_the_build(checkout: Path) -> None:
     pins = checkout / "requirements/inference.txt"
     mdurl = re.search(r"^mdurl==(\S+)(?:.*\\\n)(?:.*\\\n)*.*\n", pins.read_text(), re.M)
