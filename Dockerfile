@@ -98,7 +98,7 @@ ENV PYTHONPATH=/opt/mnistctl/packages \
 RUN --mount=type=bind,from=base,target=/base <<"EOF"
 set -eu
 python_of() {
-    "$@" python3 -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))'
+    "$@" python3 -B -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))'
 }
 in_toolchain=$(python_of env)
 in_base=$(python_of chroot /base)
@@ -111,7 +111,8 @@ EOF
 
 # ---- one layer each ----
 #
-# Every file is given the same date, so that what is built twice is the same to the byte.
+# Every file is given the same date, so that what is built twice is the same to the byte. With -B
+# Python leaves no byte code of its own in a layer, which would hide what byte-compile-imports wrote.
 
 # Of the base, Python and the libraries that it or a package links to: no shell, no package manager.
 # Of each Debian package that a file comes from, the licence goes with it, and the record by which
@@ -255,7 +256,7 @@ rm -r .lock bin mpmath/tests networkx/*/tests networkx/*/*/tests \
     torch/lib/libaoti_custom_ops.so torch/lib/libbackend_with_compiler.so torch/lib/lib*_test.so
 strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
 /tools/bin/byte-compile-imports < /tools/training.py
-python -m compileall -q -j 0 --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
+python -B -m compileall -q -j 0 --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
 find /opt -exec touch --date=@0 {} +
 EOF
 
@@ -282,7 +283,7 @@ rm -r .lock bin mpmath/tests networkx/*/tests networkx/*/*/tests \
 strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_cuda.so \
     torch/lib/libtorch_cuda_linalg.so torch/lib/libtorch_python.so
 /tools/bin/byte-compile-imports < /tools/training.py
-python -m compileall -q -j 0 --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
+python -B -m compileall -q -j 0 --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
 find /opt -exec touch --date=@0 {} +
 EOF
 
@@ -312,7 +313,7 @@ mkdir /opt/mnistctl/packages
 cp -r /src /opt/mnistctl/packages/mnistctl
 rm /opt/mnistctl/packages/mnistctl/mnist/train-*
 chmod -R u=rwX,go=rX /opt/mnistctl/packages
-python -m compileall -q --invalidation-mode unchecked-hash /opt/mnistctl/packages
+python -B -m compileall -q --invalidation-mode unchecked-hash /opt/mnistctl/packages
 find /opt -exec touch --date=@0 {} +
 EOF
 
