@@ -59,6 +59,14 @@ def test_links_to_files_and_headings_resolve(document: Path) -> None:
             }, link
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_named_files_exist(document: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.M | re.S)
+    folders = "benchmarks|csrc|docker|docs|examples|mnistctl|requirements|tests"
+    for name in re.findall(rf"`((?:(?:{folders})/|\.ci/)[\w./-]*)`", text):
+        assert (ROOT / name).exists(), name
+
+
 def test_readme_fits_in_150_lines() -> None:
     assert len(README.read_text().splitlines()) <= 150
 
@@ -79,7 +87,8 @@ def test_development_documents_the_training_of_the_bundled_model() -> None:
     assert command in (ROOT / "docs" / "development.md").read_text()
 
 
-def test_table_and_chart_show_the_figures_on_record() -> None:
+def test_table_and_chart_show_the_figures_on_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
     from benchmarks.images import chart
     from benchmarks.images.results import Results
 

@@ -57,7 +57,9 @@ def draw(results: Results) -> str:
             label.set_fontweight("bold" if name in OWN else "normal")
         sizes.invert_yaxis()
         file = StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Creator": None, "Date": None})
+        figure.savefig(
+            file, format="svg", transparent=True, metadata={"Creator": None, "Date": None}
+        )
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
