@@ -150,11 +150,12 @@ def _read_idx(path: Path) -> NDArray[Any]:
         raise read_error(path, error) from error
     if len(content) > _MAX_BYTES:
         raise MnistctlError(f"{display_path(path)}: is larger than {_MAX_BYTES:,} bytes")
-    magic, rank = content[:4], content[3] if len(content) > 3 else 0
-    if magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 0 < rank <= 3:
+    magic = content[:4]
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 0 < magic[3] <= 3:
         raise MnistctlError(
             f"{display_path(path)}: is not an IDX file (it starts with {magic.hex() or 'nothing'})"
         )
+    rank = magic[3]
     start = 4 + 4 * rank
     shape = struct.unpack(f">{rank}I", content[4:start].ljust(4 * rank, b"\0"))
     dtype = np.dtype(_DTYPES[magic[2]])
