@@ -38,6 +38,7 @@ DataDirOption = Annotated[
     ),
 ]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+DEFAULT_OUTPUT = Path("model.onnx")
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as lines of JSON.")]
 
@@ -102,9 +103,7 @@ def train(
     device: Annotated[Device, typer.Option(help="Where to train.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default="all")] = None,
     data_dir: DataDirOption = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")] = Path(
-        "model.onnx"
-    ),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new model.")] = DEFAULT_OUTPUT,
     checkpoint: Annotated[Path | None, typer.Option(help="Save checkpoints to this file.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume from this checkpoint.")] = None,
     quiet: QuietOption = False,

@@ -34,7 +34,7 @@ _NAMES: dict[Split, tuple[tuple[str, str], ...]] = {
 # The files are in the directory itself, or where torchvision puts them in its root directory.
 _FOLDERS = (".", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "QMNIST/raw")
 # The third byte of an IDX file is the type of its values, which are big-endian.
-_DTYPES = {0x08: "u1", 0x0C: ">i4"}
+_DTYPES = {b"\x08": "u1", b"\x0c": ">i4"}
 _MAX_BYTES = 2**28
 
 
@@ -131,12 +131,12 @@ def _read_idx(path: Path) -> NDArray[Any]:
         raise read_error(path, error) from error
     if len(content) > _MAX_BYTES:
         raise path_error(path, f"is larger than {_MAX_BYTES:,} bytes")
-    magic, rank = content[:4], content[3] if len(content) > 3 else 0
-    if magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 0 < rank <= 3:
+    magic, rank = content[:4], int.from_bytes(content[3:4])
+    if magic[:2] != b"\0\0" or magic[2:3] not in _DTYPES or not 0 < rank <= 3:
         raise path_error(path, f"is not an IDX file (it starts with {magic.hex() or 'nothing'})")
     start = 4 + 4 * rank
     shape = struct.unpack(f">{rank}I", content[4:start].ljust(4 * rank, b"\0"))
-    dtype = np.dtype(_DTYPES[magic[2]])
+    dtype = np.dtype(_DTYPES[magic[2:3]])
     if len(content) != start + math.prod(shape) * dtype.itemsize:
         expected = " x ".join(map(str, shape))
         raise path_error(path, f"does not hold the {expected} values of its header")

@@ -123,7 +123,5 @@ def draw_mistakes(report: Report, dataset: Dataset) -> Image.Image:
 
 
 def _shares(confusion: NDArray[np.int64], totals: NDArray[np.int64]) -> list[float | None]:
-    return [
-        float(correct / total) if total else None
-        for correct, total in zip(np.diagonal(confusion), totals, strict=True)
-    ]
+    pairs = zip(confusion.diagonal().tolist(), totals.tolist(), strict=True)
+    return [correct / total if total else None for correct, total in pairs]

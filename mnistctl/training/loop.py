@@ -82,8 +82,8 @@ def train(
 class Training:
     """A training: the network, its optimizer, the data and the number of finished steps.
 
-    The data set lives on the device as 8-bit integers, and batches are gathered from it by index
-    (from KellerJordan/cifar10-airbench): there is no data loader and no worker process.
+    The data set lives on the device as 8-bit integers, and batches are gathered from it by index,
+    without a data loader (from KellerJordan/cifar10-airbench).
     """
 
     def __init__(self, settings: TrainSettings, data: Dataset, device: torch.device) -> None:
@@ -115,10 +115,9 @@ class Training:
     def resume(
         cls, path: Path, overrides: Mapping[str, Number], data: Dataset, device: torch.device
     ) -> "Training":
-        """Continue the training in a checkpoint, with its settings.
+        """Continue the training in a checkpoint.
 
-        On the CPU, with the same packages, the result is the same to the byte as without the
-        interruption.
+        On the CPU, the result is the same to the byte as without the interruption.
 
         Raises:
             MnistctlError: the file is not a checkpoint of this version, or it has other settings
