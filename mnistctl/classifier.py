@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,14 @@ BUNDLED = Path(__file__).with_name("model.onnx")
 RUNTIME_VERSION: str = ort.__version__
 
 _LOG_FATAL_ONLY = 4
+
+
+class _Value(NamedTuple):
+    """An input or output of a model; a dimension of any length has a name or None."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,8 @@ class Classifier:
         self._name = name
         try:
             self._session = _session(model)
-            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            inputs = list(map(_read_value, self._session.get_inputs()))
+            outputs = list(map(_read_value, self._session.get_outputs()))
             self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime's exceptions have no other common base
             raise MnistctlError(
@@ -150,7 +159,12 @@ def _session(model: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=False)
 
 
-def _is_batch(values: list[ort.NodeArg], item: tuple[int, ...]) -> bool:
+def _read_value(value: ort.NodeArg) -> _Value:
+    """Read what is known of an input or output; an error if a name in it is not UTF-8."""
+    return _Value(value.name, value.type, value.shape)
+
+
+def _is_batch(values: list[_Value], item: tuple[int, ...]) -> bool:
     """Say whether a model's inputs or outputs are one batch, of any size, of float32 items."""
     return len(values) == 1 and (
         values[0].type == "tensor(float)"
@@ -159,5 +173,5 @@ def _is_batch(values: list[ort.NodeArg], item: tuple[int, ...]) -> bool:
     )
 
 
-def _describe(values: list[ort.NodeArg]) -> str:
+def _describe(values: list[_Value]) -> str:
     return ", ".join(f"{value.type} {value.shape}" for value in values)
