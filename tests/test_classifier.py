@@ -109,10 +109,11 @@ def test_damaged_model_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None
     assert capfd.readouterr() == ("", "")
 
 
-def test_dimension_with_a_name_that_is_not_utf8_is_refused() -> None:
-    model = other_model(["batch", 1, 28, 28], 10).replace(b"batch", b"b\xfftch")
+@pytest.mark.parametrize("name", [b"batch", b"images", b"logits"])
+def test_model_with_a_name_that_is_not_utf8_is_refused(name: bytes) -> None:
+    model = other_model(["batch", 1, 28, 28], 10)
     with pytest.raises(MnistctlError, match=r"^name: ONNX Runtime cannot load it as a model"):
-        Classifier(model, "name")
+        Classifier(model.replace(name, name[:-1] + b"\xff"), "name")
 
 
 @pytest.mark.parametrize(
