@@ -49,9 +49,9 @@ def test_image_of_mnist_in_dark_on_light_becomes_the_image(mnist_test: Dataset) 
 def test_digits_on_a_sheet_are_classified(
     draw: Callable[[Grey], Image.Image], mnist_test: Dataset, classifier: Classifier
 ) -> None:
-    inputs = [images.read(saved(draw(digit), compress_level=0)) for digit in DIGITS]
+    inputs = [images.read(saved(draw(digit), compress_level=0)) for digit in DIGITS[:100]]
     predicted = [prediction.digit for prediction in classifier.predict(np.stack(inputs))]
-    assert np.mean(predicted == mnist_test.labels[:200]) >= 0.97
+    assert np.mean(predicted == mnist_test.labels[:100]) >= 0.97
 
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=60)))

@@ -201,16 +201,15 @@ def test_error_of_the_paths_is_raised_after_the_answers_before_it(
         next(answers)
 
 
-def test_failing_model_is_an_error(paths: list[str], classifier: Classifier) -> None:
-    class Failing(Classifier):
-        def __init__(self) -> None:
-            pass
+def test_failing_model_is_an_error(
+    paths: list[str], classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_classifier: Classifier, _images: object) -> None:
+        raise MnistctlError("the model fails")
 
-        def predict(self, images: object) -> list[object]:  # type: ignore[override]
-            raise MnistctlError("the model fails")
-
+    monkeypatch.setattr(Classifier, "predict", fail)
     with pytest.raises(MnistctlError, match="the model fails"):
-        next(classify(paths, Failing()))
+        next(classify(paths, classifier))
 
 
 def test_thread_that_cannot_be_started_is_an_error(
@@ -274,7 +273,7 @@ def test_no_thread_is_left_after_an_error_of_the_paths(
     assert new_threads() == set()
 
 
-def test_only_the_thread_that_reads_a_pipe_is_left_until_the_pipe_is_closed(
+def test_thread_that_reads_a_pipe_ends_with_the_pipe(
     paths: list[str],
     classifier: Classifier,
     make_fifo: Callable[[], str],
@@ -283,9 +282,8 @@ def test_only_the_thread_that_reads_a_pipe_is_left_until_the_pipe_is_closed(
     fifo = make_fifo()
     answers = classify([paths[0], fifo, *paths], classifier)
     take(answers, 1)
-    answers.close()
     with Path(fifo).open("wb"):  # waits for the reader
-        pass
+        answers.close()
     assert new_threads() == set()
 
 
