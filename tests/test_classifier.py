@@ -82,7 +82,9 @@ def test_log_softmax_of_huge_logits_is_finite() -> None:
 
 def test_model_file_is_named_in_its_errors(tmp_path: Path) -> None:
     (tmp_path / "a\nb.onnx").write_bytes(b"not a model")
-    with pytest.raises(MnistctlError, match=r"/a\\nb\.onnx: ONNX Runtime cannot load it"):
+    with pytest.raises(
+        MnistctlError, match=r"/a\\nb\.onnx: is not a model that ONNX Runtime can load"
+    ):
         Classifier.load(tmp_path / "a\nb.onnx")
 
 
@@ -97,14 +99,14 @@ def test_missing_model_is_refused(tmp_path: Path) -> None:
     ids=["empty", "text", "truncated"],
 )
 def test_file_that_is_not_onnx_is_refused(content: bytes) -> None:
-    with pytest.raises(MnistctlError, match=r"^name: ONNX Runtime cannot load it as a model"):
+    with pytest.raises(MnistctlError, match=r"^name: is not a model that ONNX Runtime can load"):
         Classifier(content, "name")
 
 
 def test_damaged_model_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     # ONNX Runtime quotes the operator in an exception that is not UTF-8 either.
     damaged = BUNDLED.read_bytes().replace(b'"\x04Conv', b'"\x04Co\xffv', 1)
-    with pytest.raises(MnistctlError, match=r"^name: ONNX Runtime cannot load it as a model"):
+    with pytest.raises(MnistctlError, match=r"^name: is not a model that ONNX Runtime can load"):
         Classifier(damaged, "name")
     assert capfd.readouterr() == ("", "")
 
@@ -112,7 +114,7 @@ def test_damaged_model_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize("name", [b"batch", b"images", b"logits"])
 def test_model_with_a_name_that_is_not_utf8_is_refused(name: bytes) -> None:
     model = other_model(["batch", 1, 28, 28], 10)
-    with pytest.raises(MnistctlError, match=r"^name: ONNX Runtime cannot load it as a model"):
+    with pytest.raises(MnistctlError, match=r"^name: is not a model that ONNX Runtime can load"):
         Classifier(model.replace(name, name[:-1] + b"\xff"), "name")
 
 
@@ -159,7 +161,7 @@ def test_model_reads_no_file_beside_itself(tmp_path: Path, monkeypatch: pytest.M
     weight.ClearField("float_data")
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.add(key="location", value="weights")
-    with pytest.raises(MnistctlError, match=r"^name: ONNX Runtime cannot load it as a model"):
+    with pytest.raises(MnistctlError, match=r"^name: is not a model that ONNX Runtime can load"):
         Classifier(model.SerializeToString(), "name")
 
 

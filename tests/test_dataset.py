@@ -193,7 +193,7 @@ def test_labels_and_images_that_differ_in_number_are_refused(
     folder: Path, mnist_test: Dataset
 ) -> None:
     (folder / LABELS).write_bytes(idx(mnist_test.labels[:19]))
-    with pytest.raises(MnistctlError, match=f"{LABELS}: has 19 labels for .*20 images"):
+    with pytest.raises(MnistctlError, match=rf"{LABELS}: has labels of shape \(19,\), not \(20,\)"):
         dataset.load("test", folder)
 
 
@@ -211,7 +211,9 @@ def test_images_of_32_bits_are_refused(folder: Path) -> None:
 
 def test_labels_of_three_dimensions_are_refused(folder: Path) -> None:
     (folder / LABELS).write_bytes(idx(np.zeros((20, 1, 1), np.uint8)))
-    with pytest.raises(MnistctlError, match=f"{LABELS}: has 3 dimensions, not 1"):
+    with pytest.raises(
+        MnistctlError, match=rf"{LABELS}: has labels of shape \(20, 1, 1\), not \(20,\)"
+    ):
         dataset.load("test", folder)
 
 

@@ -109,6 +109,7 @@ def test_full_disk_keeps_the_earlier_file(earlier: Path) -> None:
         ("/proc/file", "cannot be written: No such file"),
         (".", "is not a regular file"),
         ("/dev/full", "is not a regular file"),
+        ("a" * 300, "cannot be written: File name too long"),
     ],
 )
 def test_path_that_cannot_be_written_is_refused(
