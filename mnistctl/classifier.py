@@ -30,6 +30,10 @@ BUNDLED = Path(__file__).with_name("model.onnx")
 RUNTIME_VERSION: str = ort.__version__
 
 _LOG_FATAL_ONLY = 4
+_MAX_DESCRIPTION = 200
+
+# An input or output of a model: its name, type and shape. A size that is not fixed has a name.
+_Value = tuple[str, str, list[int | str | None]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,10 @@ class Classifier:
         self._name = name
         try:
             self._session = _session(model)
-            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            inputs, outputs = (
+                [(value.name, value.type, value.shape) for value in values]
+                for values in (self._session.get_inputs(), self._session.get_outputs())
+            )
             self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime's exceptions have no other common base
             raise MnistctlError(
@@ -82,7 +89,7 @@ class Classifier:
                 f"{name}: is not a digit classifier: it maps {_describe(inputs)} to "
                 f"{_describe(outputs)}, not float [batch, 1, {SIDE}, {SIDE}] to [batch, {CLASSES}]"
             )
-        self._input = inputs[0].name
+        self._input = inputs[0][0]
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Classifier":
@@ -150,14 +157,14 @@ def _session(model: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=False)
 
 
-def _is_batch(values: list[ort.NodeArg], item: tuple[int, ...]) -> bool:
+def _is_batch(values: list[_Value], item: tuple[int, ...]) -> bool:
     """Say whether a model's inputs or outputs are one batch, of any size, of float32 items."""
-    return len(values) == 1 and (
-        values[0].type == "tensor(float)"
-        and tuple(values[0].shape[1:]) == item
-        and not isinstance(values[0].shape[0], int)
-    )
+    match values:
+        case [(_, "tensor(float)", [size, *rest])]:
+            return tuple(rest) == item and not isinstance(size, int)
+    return False
 
 
-def _describe(values: list[ort.NodeArg]) -> str:
-    return ", ".join(f"{value.type} {value.shape}" for value in values)
+def _describe(values: list[_Value]) -> str:
+    text = ", ".join(f"{kind} {shape}" for _, kind, shape in values) or "nothing"
+    return text if len(text) <= _MAX_DESCRIPTION else f"{text[:_MAX_DESCRIPTION]}..."
