@@ -14,6 +14,7 @@ from mnistctl.settings import TrainSettings
 
 INVALID = "is not a valid mnistctl checkpoint: start a new training"
 _MAX_BYTES = 50_000_000
+_MAX_VERSION = 64  # characters
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def read(path: Path) -> Checkpoint:
         raise read_error(path, error) from error
     except safetensors.SafetensorError as error:
         raise path_error(path, INVALID) from error
-    version = metadata.get("mnistctl", __version__)
+    version = metadata.get("mnistctl", __version__)[:_MAX_VERSION]
     if version != __version__:
         writer = f"mnistctl {display_path(version)}, not {__version__}"
         raise path_error(path, f"was written by {writer}: resume it with that version")
