@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +30,6 @@ BUNDLED = Path(__file__).with_name("model.onnx")
 RUNTIME_VERSION: str = ort.__version__
 
 _LOG_FATAL_ONLY = 4
-
-
-class _Value(NamedTuple):
-    """An input or output of a model; a dimension of any length has a name or None."""
-
-    name: str
-    type: str
-    shape: list[int | str | None]
 
 
 @dataclass(frozen=True)
@@ -79,19 +71,20 @@ class Classifier:
         self._name = name
         try:
             self._session = _session(model)
-            inputs = list(map(_read_value, self._session.get_inputs()))
-            outputs = list(map(_read_value, self._session.get_outputs()))
             self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+            self._input = self._session.get_inputs()[0].name
+            is_classifier = _is_batch(self._session.get_inputs(), (1, SIDE, SIDE)) and _is_batch(
+                self._session.get_outputs(), (CLASSES,)
+            )
         except Exception as error:  # ONNX Runtime's exceptions have no other common base
             raise MnistctlError(
                 f"{name}: is not a model that ONNX Runtime can load: train one with mnistctl train"
             ) from error
-        if not (_is_batch(inputs, (1, SIDE, SIDE)) and _is_batch(outputs, (CLASSES,))):
+        if not is_classifier:
             raise MnistctlError(
-                f"{name}: is not a digit classifier: it maps {_describe(inputs)} to "
-                f"{_describe(outputs)}, not float [batch, 1, {SIDE}, {SIDE}] to [batch, {CLASSES}]"
+                f"{name}: is not a digit classifier, which maps float32 [batch, 1, {SIDE}, {SIDE}] "
+                f"to [batch, {CLASSES}]: name another model"
             )
-        self._input = inputs[0].name
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Classifier":
@@ -159,19 +152,9 @@ def _session(model: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=False)
 
 
-def _read_value(value: ort.NodeArg) -> _Value:
-    """Read what is known of an input or output; an error if a name in it is not UTF-8."""
-    return _Value(value.name, value.type, value.shape)
-
-
-def _is_batch(values: list[_Value], item: tuple[int, ...]) -> bool:
+def _is_batch(values: list[ort.NodeArg], item: tuple[int, ...]) -> bool:
     """Say whether a model's inputs or outputs are one batch, of any size, of float32 items."""
-    return len(values) == 1 and (
-        values[0].type == "tensor(float)"
-        and tuple(values[0].shape[1:]) == item
-        and not isinstance(values[0].shape[0], int)
-    )
-
-
-def _describe(values: list[_Value]) -> str:
-    return ", ".join(f"{value.type} {value.shape}" for value in values)
+    if len(values) != 1 or values[0].type != "tensor(float)":
+        return False
+    batch, *rest = values[0].shape or [0]
+    return not isinstance(batch, int) and tuple(rest) == item
