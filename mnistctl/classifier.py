@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistctl.dataset import CLASSES, SIDE
-from mnistctl.errors import MnistctlError, display_path, read_error
+from mnistctl.errors import MnistctlError, display_path, path_error, read_error
 
 try:
     from mnistctl import _core
 except ImportError as error:
-    raise MnistctlError(
-        f"{display_path(Path(__file__).parent)}: lacks the compiled extension (_core): "
-        "run `pip install -e .` in this clone, or `mnistctl` outside of it"
+    raise path_error(
+        Path(__file__).parent,
+        "lacks the compiled extension (_core): "
+        "run `pip install -e .` in this clone, or `mnistctl` outside of it",
     ) from error
 
 # ONNX Runtime reads this when it is imported; without it, it collects usage data in the home
@@ -74,14 +75,12 @@ class Classifier:
             self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime's exceptions have no other common base
             raise MnistctlError(
-                f"{name}: ONNX Runtime cannot load it as a model: train one with "
-                "`mnistctl train -o FILE`"
+                f"{name}: is not a model that ONNX Runtime can load: train one with mnistctl train"
             ) from error
         if not (_is_batch(inputs, (1, SIDE, SIDE)) and _is_batch(outputs, (CLASSES,))):
             raise MnistctlError(
                 f"{name}: is not a digit classifier: it maps {_describe(inputs)} to "
-                f"{_describe(outputs)}, not tensor(float) ['batch', 1, {SIDE}, {SIDE}] to "
-                f"tensor(float) ['batch', {CLASSES}]"
+                f"{_describe(outputs)}, not float [batch, 1, {SIDE}, {SIDE}] to [batch, {CLASSES}]"
             )
         self._input = inputs[0].name
 

@@ -22,9 +22,7 @@ from mnistctl.terminal import OutputClosed, log
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
-    help="Train and apply a handwritten-digit classifier.",
-    epilog="Exit status: 0 done; 1 something failed; 2 wrong usage; 130 interrupted; "
-    "143 terminated.",
+    epilog="Exit status: 0 done; 1 failed; 2 wrong usage; 130 interrupted; 143 terminated.",
 )
 
 ModelOption = Annotated[
@@ -39,10 +37,10 @@ DataDirOption = Annotated[
         show_default="the bundled MNIST",
     ),
 ]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+DEFAULT_OUTPUT = Path("model.onnx")
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print results as JSON, one object a line.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print results as lines of JSON.")]
 
 
 def _setting(name: str, text: str) -> Any:
@@ -86,22 +84,14 @@ def _run_app(arguments: list[str]) -> int:
         return error.code if isinstance(error.code, int) else ExitStatus.FAILURE
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        terminal.emit(f"mnistctl {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def mnistctl(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Train and apply a handwritten-digit classifier."""
+    if version:
+        terminal.emit(f"mnistctl {__version__}")
+        raise typer.Exit
 
 
 @app.command()
@@ -110,31 +100,19 @@ def train(
     batch_size: Annotated[int | None, _setting("batch_size", "Images in a step.")] = None,
     lr: Annotated[float | None, _setting("learning_rate", "The highest learning rate.")] = None,
     seed: Annotated[int | None, _setting("seed", "Random seed.")] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to train.")
-    ] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads.", show_default="one for each core")
-    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default="all")] = None,
     data_dir: DataDirOption = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")] = Path(
-        "model.onnx"
-    ),
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="Save a checkpoint to this file after each epoch and when stopped."),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(help="Resume the training in this checkpoint, with its settings."),
-    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new model.")] = DEFAULT_OUTPUT,
+    checkpoint: Annotated[Path | None, typer.Option(help="Save checkpoints to this file.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume from this checkpoint.")] = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Train a network and write it to a model file.
 
-    Ctrl-C stops after the current batch and saves the checkpoint, if --checkpoint
-    is given. The model file is replaced only when the training is complete.
+    The checkpoint is saved after each epoch, and when Ctrl-C or SIGTERM stops
+    the training. The model file is only replaced by a complete training.
     """
     options = {
         "epochs": epochs,
@@ -145,56 +123,34 @@ def train(
     }
     overrides = {name: value for name, value in options.items() if value is not None}
     try:
-        settings = TrainSettings(**overrides)  # type: ignore[arg-type]
+        TrainSettings(**overrides)  # type: ignore[arg-type]
     except MnistctlError as error:
         raise typer.BadParameter(str(error)) from error
-    for path in (checkpoint, resume):
-        if path and os.path.realpath(path) == os.path.realpath(output):
-            raise typer.BadParameter(
-                f"{display_path(path)} is also the --output: name another file",
-                param_hint="--checkpoint" if path == checkpoint else "--resume",
-            )
+    if os.path.realpath(output) in map(os.path.realpath, filter(None, (checkpoint, resume))):
+        raise typer.BadParameter("is the checkpoint too: name another file", param_hint="--output")
 
     _require_training_packages()
-    from mnistctl import dataset, files
-    from mnistctl.training import export, loop
+    from mnistctl.training import loop
 
-    for path in filter(None, (output, checkpoint)):
-        files.check_writable(path)
-    target = loop.choose_device(device)
-    data, test = dataset.load("train", data_dir), dataset.load("test", data_dir)
-    training = (
-        loop.Training.resume(resume, overrides, data, target)
-        if resume
-        else loop.Training(settings, data, target)
-    )
     try:
         with terminal.training_progress(quiet=quiet) as report:
-            training.run(checkpoint, report)
+            settings, evaluation = loop.train(
+                overrides, output, data_dir, device, checkpoint, resume, report
+            )
     except Stopped:
-        log(f"mnistctl: stopped; {_how_to_resume(checkpoint)}")
+        command = shlex.join(["mnistctl", *sys.argv[1:], "--resume", str(checkpoint)])
+        hint = f"resume with: {command}" if checkpoint else "nothing was saved (no --checkpoint)"
+        log(f"mnistctl: stopped; {hint}")
         raise
-    used = training.settings.to_dict()
-    evaluation = export.export(training.calibrate(), test, output, used)
     if json:
-        terminal.emit_json(
-            {
-                "model": str(output),
-                "test_accuracy": evaluation.accuracy,
-                "test_loss": evaluation.loss,
-                **used,
-            }
-        )
+        figures = {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss}
+        terminal.emit_json({"model": str(output), **figures, **settings.to_dict()})
     else:
         terminal.emit(f"{output}  test accuracy {terminal.percent(evaluation.accuracy)}")
 
 
 def _require_training_packages() -> None:
-    """Import the packages that only training needs.
-
-    Raises:
-        MnistctlError: one of them is missing or cannot be imported.
-    """
+    """Import the packages that only training needs, or say why that fails."""
     try:
         import onnx  # noqa: F401
         import safetensors  # noqa: F401
@@ -213,13 +169,6 @@ def _require_training_packages() -> None:
         ) from error
 
 
-def _how_to_resume(checkpoint: Path | None) -> str:
-    if checkpoint is None:
-        return "nothing was saved (use --checkpoint FILE)."
-    command = shlex.join(["mnistctl", *sys.argv[1:], "--resume", str(checkpoint)])
-    return f"resume with: {command}"
-
-
 @app.command()
 def validate(
     model: ModelOption = None,
@@ -227,10 +176,7 @@ def validate(
     min_accuracy: Annotated[
         float | None, typer.Option(help="Exit with 1 below this accuracy, in percent.")
     ] = None,
-    mistakes: Annotated[
-        Path | None,
-        typer.Option(help="Draw the misclassified digits, up to 200, to this PNG file."),
-    ] = None,
+    mistakes: Annotated[Path | None, typer.Option(help="Draw the mistakes to this PNG.")] = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -256,10 +202,8 @@ def validate(
         else:
             terminal.emit_report(report)
     if min_accuracy is not None and not report.reaches(min_accuracy):
-        raise MnistctlError(
-            f"the accuracy, {terminal.percent(report.accuracy)}, is below --min-accuracy "
-            f"{min_accuracy:g}"
-        )
+        accuracy = terminal.percent(report.accuracy)
+        raise MnistctlError(f"the accuracy, {accuracy}, is below --min-accuracy {min_accuracy:g}")
 
 
 @app.command()
@@ -268,26 +212,19 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="IMAGE...",
-            help="Image files, or directories of them; '-' is one image on standard input.",
+            help="Image files, or directories of them; '-' is one image on stdin.",
             show_default=False,
         ),
     ] = None,
     model: ModelOption = None,
     files_from: Annotated[
-        Path | None,
-        typer.Option(
-            help="Also read the images that this file lists, one path a line; "
-            "'-' is standard input."
-        ),
+        Path | None, typer.Option(help="Also classify the paths in this list; '-' is stdin.")
     ] = None,
     null: Annotated[
-        bool,
-        typer.Option("--null", "-0", help="The paths in the list end with NUL (find -print0)."),
+        bool, typer.Option("--null", "-0", help="The list's paths end with NUL (find -print0).")
     ] = False,
     json: JsonOption = False,
-    show: Annotated[
-        bool, typer.Option("--show", help="Draw the network's input on standard error.")
-    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Draw each digit on stderr.")] = False,
 ) -> None:
     """Classify each image.
 
@@ -331,8 +268,5 @@ def predict(
 
 
 def _limit_blas_threads() -> None:
-    """Keep NumPy from starting a thread for each core when it is imported.
-
-    mnistctl multiplies no matrices with NumPy; with two cores, a prediction gets 5 % faster.
-    """
+    """Keep NumPy's import from starting threads, which takes 5 % of a prediction on two cores."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

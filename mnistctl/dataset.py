@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistctl.errors import MnistctlError, display_path, read_error
+from mnistctl.errors import display_path, path_error, read_error
 
 Split = Literal["train", "test"]
 
@@ -34,7 +34,7 @@ _NAMES: dict[Split, tuple[tuple[str, str], ...]] = {
 # The files are in the directory itself, or where torchvision puts them in its root directory.
 _FOLDERS = (".", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "QMNIST/raw")
 # The third byte of an IDX file is the type of its values, which are big-endian.
-_DTYPES = {0x08: "u1", 0x0C: ">i4"}
+_DTYPES = {b"\x08": "u1", b"\x0c": ">i4"}
 _MAX_BYTES = 2**28
 
 
@@ -72,22 +72,13 @@ def load(split: Split, directory: Path | None = None) -> Dataset:
     if labels.ndim == 2:  # QMNIST: the class, then seven columns about the writer
         labels = labels[:, 0]
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        raise MnistctlError(
-            f"{display_path(images_path)}: holds {images.dtype} values of shape {images.shape}, "
-            f"not 8-bit images of {SIDE}x{SIDE} pixels"
-        )
-    if labels.ndim != 1:
-        raise MnistctlError(f"{display_path(labels_path)}: has {labels.ndim} dimensions, not 1")
-    if len(labels) != len(images):
-        raise MnistctlError(
-            f"{display_path(labels_path)}: has {len(labels)} labels for the {len(images)} images "
-            f"in {display_path(images_path.name)}"
-        )
+        form = f"{images.dtype} of shape {images.shape}"
+        raise path_error(images_path, f"holds {form}, not 8-bit images of {SIDE}x{SIDE} pixels")
+    if labels.shape != images.shape[:1]:
+        raise path_error(labels_path, f"has labels of shape {labels.shape}, not ({len(images)},)")
     if labels.min() < 0 or labels.max() >= CLASSES:
-        raise MnistctlError(
-            f"{display_path(labels_path)}: has labels from {labels.min()} to {labels.max()}, "
-            f"not from 0 to {CLASSES - 1}"
-        )
+        found = f"{labels.min()} to {labels.max()}"
+        raise path_error(labels_path, f"has labels from {found}, not from 0 to {CLASSES - 1}")
     return Dataset(images, labels.astype(np.uint8))
 
 
@@ -99,21 +90,15 @@ def as_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _find(split: Split, directory: Path) -> tuple[Path, Path]:
     """Return the paths of the image file and the label file."""
     if not os.path.isdir(directory):  # noqa: PTH112 (no OSError)
-        raise MnistctlError(f"{display_path(directory)}: is not a directory with a data set")
-    pairs = [
-        pair
-        for folder in _FOLDERS
-        for names in _NAMES[split]
-        if (pair := _find_pair(directory / folder, names))
-    ]
+        raise path_error(directory, "is not a directory with a data set")
+    folders = [directory / folder for folder in _FOLDERS]
+    pairs = [pair for f in folders for names in _NAMES[split] if (pair := _find_pair(f, names))]
     if not pairs:
         images, labels = _NAMES[split][0]
-        raise MnistctlError(f"{display_path(directory)}: holds no {images}[.gz] and {labels}[.gz]")
+        raise path_error(directory, f"holds no {images}[.gz] and {labels}[.gz]")
     if len(pairs) > 1:
         found = " and ".join(display_path(images.parent) for images, _ in pairs)
-        raise MnistctlError(
-            f"{display_path(directory)}: holds several data sets: give one of {found}"
-        )
+        raise path_error(directory, f"holds several data sets: give one of {found}")
     return pairs[0]
 
 
@@ -127,9 +112,7 @@ def _find_pair(folder: Path, names: tuple[str, str]) -> tuple[Path, Path] | None
         return images, labels
     if found := images or labels:
         missing = names[1] if images else names[0]
-        raise MnistctlError(
-            f"{display_path(folder)}: holds {found.name}, but no {missing}[.gz] beside it"
-        )
+        raise path_error(folder, f"holds {found.name}, but no {missing}[.gz] beside it")
     return None
 
 
@@ -143,26 +126,20 @@ def _read_idx(path: Path) -> NDArray[Any]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise MnistctlError(
-            f"{display_path(path)}: is damaged ({error}): download it again"
-        ) from error
+        raise path_error(path, f"is damaged ({error}): download it again") from error
     except OSError as error:
         raise read_error(path, error) from error
     if len(content) > _MAX_BYTES:
-        raise MnistctlError(f"{display_path(path)}: is larger than {_MAX_BYTES:,} bytes")
-    magic, rank = content[:4], content[3] if len(content) > 3 else 0
-    if magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 0 < rank <= 3:
-        raise MnistctlError(
-            f"{display_path(path)}: is not an IDX file (it starts with {magic.hex() or 'nothing'})"
-        )
+        raise path_error(path, f"is larger than {_MAX_BYTES:,} bytes")
+    magic, rank = content[:4], int.from_bytes(content[3:4])
+    if magic[:2] != b"\0\0" or magic[2:3] not in _DTYPES or not 0 < rank <= 3:
+        raise path_error(path, f"is not an IDX file (it starts with {magic.hex() or 'nothing'})")
     start = 4 + 4 * rank
     shape = struct.unpack(f">{rank}I", content[4:start].ljust(4 * rank, b"\0"))
-    dtype = np.dtype(_DTYPES[magic[2]])
+    dtype = np.dtype(_DTYPES[magic[2:3]])
     if len(content) != start + math.prod(shape) * dtype.itemsize:
-        raise MnistctlError(
-            f"{display_path(path)}: does not have the {' x '.join(map(str, shape))} values that "
-            "its header announces: download it again"
-        )
+        expected = " x ".join(map(str, shape))
+        raise path_error(path, f"does not hold the {expected} values of its header")
     if 0 in shape:
-        raise MnistctlError(f"{display_path(path)}: is an empty data set")
+        raise path_error(path, "is an empty data set")
     return np.frombuffer(content, dtype, offset=start).reshape(shape)

@@ -43,11 +43,16 @@ def display_path(path: str | os.PathLike[str]) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def path_error(path: str | os.PathLike[str], reason: str) -> MnistctlError:
+    """Return the error about a path, for a reason that continues the sentence."""
+    return MnistctlError(f"{display_path(path)}: {reason}")
+
+
 def read_error(path: str | os.PathLike[str], error: OSError) -> MnistctlError:
     """Return the error for a path that the operating system cannot read."""
-    return MnistctlError(f"{display_path(path)}: cannot be read: {error.strerror or error}")
+    return path_error(path, f"cannot be read: {error.strerror or error}")
 
 
 def write_error(path: str | os.PathLike[str], error: OSError) -> MnistctlError:
     """Return the error for a path that the operating system cannot write."""
-    return MnistctlError(f"{display_path(path)}: cannot be written: {error.strerror or error}")
+    return path_error(path, f"cannot be written: {error.strerror or error}")

@@ -23,26 +23,20 @@ class Report:
     """The result of an evaluation.
 
     Attributes:
+        count: the number of images.
+        correct: the number of images classified as labelled.
         loss: the mean cross-entropy in nats.
         confusion: int64, shape (10, 10); row: the label, column: the predicted digit.
         predicted: int64, shape (count,); the digit predicted for each image.
         mistakes: int64; the indices of the misclassified images.
     """
 
+    count: int
+    correct: int
     loss: float
     confusion: NDArray[np.int64]
     predicted: NDArray[np.int64]
     mistakes: NDArray[np.int64]
-
-    @property
-    def count(self) -> int:
-        """The number of images."""
-        return int(self.confusion.sum())
-
-    @property
-    def correct(self) -> int:
-        """The number of images classified as labelled."""
-        return int(self.confusion.trace())
 
     @property
     def accuracy(self) -> float:
@@ -73,10 +67,8 @@ class Report:
             "recall": self.recall,
             "confusion": self.confusion.tolist(),
             "mistakes": [
-                {"index": index, "label": int(dataset.labels[index]), "predicted": predicted}
-                for index, predicted in zip(
-                    self.mistakes.tolist(), self.predicted[self.mistakes].tolist(), strict=True
-                )
+                {"index": i, "label": int(dataset.labels[i]), "predicted": int(self.predicted[i])}
+                for i in self.mistakes.tolist()
             ],
         }
 
@@ -97,6 +89,8 @@ def evaluate(classifier: Classifier, dataset: Dataset) -> Report:
     labels = dataset.labels.astype(np.int64)
     confusion = np.bincount(labels * CLASSES + predicted, minlength=CLASSES**2)
     return Report(
+        count=len(labels),
+        correct=int((predicted == labels).sum()),
         loss=float(-log_softmax(logits)[np.arange(len(labels)), labels].mean()),
         confusion=confusion.reshape(CLASSES, CLASSES),
         predicted=predicted,
@@ -129,7 +123,5 @@ def draw_mistakes(report: Report, dataset: Dataset) -> Image.Image:
 
 
 def _shares(confusion: NDArray[np.int64], totals: NDArray[np.int64]) -> list[float | None]:
-    return [
-        float(correct / total) if total else None
-        for correct, total in zip(np.diagonal(confusion), totals, strict=True)
-    ]
+    pairs = zip(confusion.diagonal().tolist(), totals.tolist(), strict=True)
+    return [correct / total if total else None for correct, total in pairs]

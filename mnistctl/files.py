@@ -5,10 +5,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from mnistctl import signals
-from mnistctl.errors import MnistctlError, display_path, write_error
+from mnistctl.errors import path_error, write_error
 
 _MOUNTS = Path("/proc/self/mountinfo")
 
@@ -17,15 +18,15 @@ _MOUNTS = Path("/proc/self/mountinfo")
 def replace(path: Path) -> Iterator[BinaryIO]:
     """Open a new file that replaces ``path`` when the block ends without an error.
 
-    Until then, and after an error, whatever was at ``path`` stays unchanged. The new file has
-    the mode of any new file, and a symbolic link stays a link. A signal waits for the end of the
-    block. As in safetensors, the content goes to a temporary file in the same directory, which
-    ``os.replace`` then renames.
+    After an error, ``path`` is unchanged. A symbolic link stays a link. A signal waits for the end
+    of the block. As in safetensors, the content goes to a temporary file in the same directory,
+    which ``os.replace`` then renames.
 
     Raises:
         MnistctlError: ``path`` cannot be written.
     """
-    target, temporary = _target_and_temporary(path)
+    target = _target(path)
+    temporary = target.with_name(f".mnistctl-{secrets.token_hex(8)}")
     with signals.deferred():
         try:
             with temporary.open("xb") as file:
@@ -46,25 +47,25 @@ def check_writable(path: Path) -> None:
     Raises:
         MnistctlError: ``path`` cannot be written.
     """
-    _, temporary = _target_and_temporary(path)
-    with signals.deferred():
-        try:
-            temporary.open("xb").close()
-            temporary.unlink()
-        except OSError as error:
-            raise write_error(path, error) from error
+    target = _target(path)
+    try:
+        with signals.deferred(), TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise write_error(path, error) from error
 
 
-def _target_and_temporary(path: Path) -> tuple[Path, Path]:
+def _target(path: Path) -> Path:
+    """Return the file to replace, which ``path`` may link to."""
     try:
         target = Path(os.path.realpath(path))
     except OSError as error:
         raise write_error(path, error) from error
     if os.path.lexists(target) and not os.path.isfile(target):  # noqa: PTH113 (no OSError)
-        raise MnistctlError(f"{display_path(path)}: is not a regular file: name another file")
+        raise path_error(path, "is not a regular file: name another file")
     if _is_mount_point(target):
-        raise MnistctlError(f"{display_path(path)}: is mounted by itself: mount its directory")
-    return target, target.with_name(f".mnistctl-{secrets.token_hex(8)}")
+        raise path_error(path, "is mounted by itself: mount its directory")
+    return target
 
 
 def _is_mount_point(path: Path) -> bool:

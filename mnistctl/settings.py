@@ -39,7 +39,9 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for name, value in self.to_dict().items():
+        for name, value in asdict(self).items():
+            if name == "threads" and value is None:
+                continue
             least, greatest = LIMITS[name]
             if not (type(value) is type(least) and least <= value <= greatest):
                 raise MnistctlError(

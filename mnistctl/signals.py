@@ -22,12 +22,8 @@ def install_handlers() -> None:
 def deferred() -> Iterator[Callable[[], None]]:
     """Let a block finish before a signal ends the program. Blocks may be nested.
 
-    Yields:
-        A function that raises Stopped if a signal has come, for a long block to call between
-        its steps.
-
-    Raises:
-        Stopped: at the end of the outermost block, if a signal has come.
+    A long block calls the function that it is given between its steps. The function, and the end
+    of the outermost block, raise Stopped if a signal has come.
     """
     global _blocks
     _blocks += 1

@@ -27,14 +27,18 @@ class OutputClosed(Exception):  # noqa: N818
     """The reader of stdout has closed the pipe, as ``| head -1`` does. It is not an error."""
 
 
-def emit(text: str) -> None:
+def emit(line: str | bytes) -> None:
     """Write a line to stdout at once; a path in it comes out with its original bytes.
 
     Raises:
         OutputClosed: the reader has closed the pipe.
         MnistctlError: stdout cannot be written.
     """
-    _write(os.fsencode(text))
+    try:
+        sys.stdout.buffer.write((os.fsencode(line) if isinstance(line, str) else line) + b"\n")
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise output_error(error) from error
 
 
 def emit_json(value: Mapping[str, object]) -> None:
@@ -73,7 +77,7 @@ def emit_report(report: "Report") -> None:
     console = Console(file=text, force_terminal=on_terminal, width=None if on_terminal else 80)
     console.print(_confusion_table(report))
     text.flush()
-    _write(text.buffer.getvalue().rstrip())
+    emit(text.buffer.getvalue().rstrip())
 
 
 def drawing(image: "NDArray[np.float32]") -> str:
@@ -94,22 +98,12 @@ def percent(share: float | None) -> str:
 
 @contextmanager
 def training_progress(*, quiet: bool) -> Iterator[Callable[["Progress"], None]]:
-    """Show the progress of a training on stderr.
+    """Give a function that shows the progress of a training on stderr.
 
     There is one line for each epoch, and on a terminal a moving bar below.
-
-    Yields:
-        The function to call with each progress.
     """
-    if quiet:
-        yield lambda _progress: None
-        return
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield (
-            lambda progress: (
-                log(_epoch_line(progress)) if progress.batch == progress.batches else None
-            )
-        )
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda progress: None if quiet else _log_epoch(progress)
         return
 
     from rich.console import Console
@@ -117,24 +111,24 @@ def training_progress(*, quiet: bool) -> Iterator[Callable[["Progress"], None]]:
     from rich.progress import Progress as ProgressBar
 
     columns = (TextColumn("{task.description}"), BarColumn(None), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with ProgressBar(*columns, console=console, transient=True, expand=True) as bar:
+    with ProgressBar(*columns, console=Console(stderr=True), transient=True, expand=True) as bar:
         task = bar.add_task("starting", total=None)
 
         def show(progress: "Progress") -> None:
-            if progress.batch == progress.batches:
-                console.print(_epoch_line(progress), highlight=False)
-            bar.update(
-                task,
-                total=progress.epochs * progress.batches,
-                completed=(progress.epoch - 1) * progress.batches + progress.batch,
-                description=_epoch_line(progress),
-            )
+            _log_epoch(progress)
+            total = progress.epochs * progress.batches
+            completed = (progress.epoch - 1) * progress.batches + progress.batch
+            bar.update(task, total=total, completed=completed, description=_line(progress))
 
         yield show
 
 
-def _epoch_line(progress: "Progress") -> str:
+def _log_epoch(progress: "Progress") -> None:
+    if progress.batch == progress.batches:
+        log(_line(progress))
+
+
+def _line(progress: "Progress") -> str:
     return (
         f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}  "
         f"accuracy {percent(progress.accuracy)}  {progress.images_per_second:,.0f} images/s"
@@ -160,14 +154,6 @@ def _confusion_table(report: "Report") -> "Table":
         shares = (percent(report.precision[label]), percent(report.recall[label]))
         table.add_row(str(label), *counts, *shares)
     return table
-
-
-def _write(line: bytes) -> None:
-    try:
-        sys.stdout.buffer.write(line + b"\n")
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        raise output_error(error) from error
 
 
 def _discard(stream: TextIO) -> None:

@@ -6,7 +6,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistctl.errors import MnistctlError, display_path
+from mnistctl.errors import MnistctlError, path_error, read_error
 from mnistctl.images.decode import decode
 from mnistctl.images.normalise import normalise
 
@@ -25,11 +25,12 @@ def read(source: str | os.PathLike[str] | BinaryIO) -> NDArray[np.float32]:
         MnistctlError: the file cannot be read, is not an image, or is too large, damaged or blank.
     """
     try:
-        if isinstance(source, str | os.PathLike):
-            with open(source, "rb") as file:  # noqa: PTH123 (faster than Path)
-                return normalise(decode(file))
-        return normalise(decode(source))
+        if not isinstance(source, str | os.PathLike):
+            return normalise(decode(source))
+        with open(source, "rb") as file:  # noqa: PTH123 (faster than Path)
+            return normalise(decode(file))
     except (MnistctlError, OSError) as error:
-        name = display_path(source) if isinstance(source, str | os.PathLike) else "standard input"
-        reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else error
-        raise MnistctlError(f"{name}: {reason}") from error
+        name = source if isinstance(source, str | os.PathLike) else "standard input"
+        if isinstance(error, OSError):
+            raise read_error(name, error) from error
+        raise path_error(name, str(error)) from error

@@ -80,8 +80,8 @@ def _binarise(grey: NDArray[np.uint8]) -> Image.Image:
     threshold = _otsu(grey)
     half_width = max(1.0, 0.5 * min(threshold, grey.max() - threshold))
     ink = np.clip((grey - threshold) / (2 * half_width) + 0.5, 0, 1)
-    top, bottom, left, right = _bounds(ink >= 0.5)
-    return Image.fromarray((ink[top:bottom, left:right] * 255).astype(np.uint8))
+    box = Image.fromarray(ink >= 0.5).getbbox()
+    return Image.fromarray((ink * 255).astype(np.uint8)).crop(box)
 
 
 def _otsu(grey: NDArray[np.uint8]) -> float:
@@ -118,12 +118,6 @@ def _centre(digit: NDArray[np.float32]) -> NDArray[np.float32]:
     )
     canvas[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
     return canvas
-
-
-def _bounds(ink: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Return top, bottom, left, right (ends excluded) of the true pixels."""
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def _centre_of_mass(ink: NDArray[np.int64] | NDArray[np.float64]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from mnistctl.errors import MnistctlError, display_path, read_error
+from mnistctl.errors import MnistctlError, path_error, read_error
 
 STDIN = "-"
 
@@ -45,12 +45,12 @@ def read_list(path: Path, *, null: bool) -> Iterator[str]:
                 entry = entry if null else entry.removesuffix(b"\r")
                 if len(entry) > _MAX_PATH or b"\0" in entry:
                     hint = "" if null else " (one a line; use -0 for `find -print0`)"
-                    raise MnistctlError(f"{display_path(path)}: is not a list of paths{hint}")
+                    raise path_error(path, f"is not a list of paths{hint}")
                 if entry:
                     # "-" means standard input only on the command line.
                     yield "./-" if entry == b"-" else os.fsdecode(entry)
                 elif null:
-                    raise MnistctlError(f"{display_path(path)}: contains an empty path")
+                    raise path_error(path, "contains an empty path")
     except OSError as error:
         raise read_error(path, error) from error
 
@@ -61,18 +61,15 @@ def expand(paths: Iterable[str]) -> Iterator[str | MnistctlError]:
     A directory that cannot be listed, or has no image file, becomes the error that says so.
     """
     for path in paths:
-        if path != STDIN and os.path.isdir(path):  # noqa: PTH112 (keeps the user's spelling)
-            empty = True
-            for found in _image_files(path):
-                empty = False
-                yield found
-            if empty:
-                yield MnistctlError(
-                    f"{display_path(path)}: is a directory without an image file "
-                    f"({', '.join(SUFFIXES)})"
-                )
-        else:
+        if path == STDIN or not os.path.isdir(path):  # noqa: PTH112 (keeps the user's spelling)
             yield path
+            continue
+        empty = True
+        for found in _image_files(path):
+            empty = False
+            yield found
+        if empty:
+            yield path_error(path, f"is a directory without an image file ({', '.join(SUFFIXES)})")
 
 
 def _image_files(directory: str) -> Iterator[str | MnistctlError]:

@@ -59,9 +59,7 @@ def classify(
     pipes. Small images are decoded by the calling thread: that is mostly Python code, of which two
     threads do less than one. Memory stays constant, however many paths there are.
 
-    Args:
-        paths: image files, and errors to pass on in their place.
-        classifier: the model.
+    Errors among the paths are passed on in their place.
 
     Raises:
         MnistctlError: the model fails, no thread can be started, or ``paths`` raises it.

@@ -24,11 +24,8 @@ def augment(images: Tensor, check_stop: Callable[[], None] = lambda: None) -> Te
     """Return images transformed at random, a transform for each group of 64.
 
     Args:
-        images: uint8 (count, 1, 28, 28), in random order.
+        images: uint8 (count, 1, 28, 28), in random order; so are those returned.
         check_stop: called after each group; it may raise to end the work early.
-
-    Returns:
-        uint8 (count, 1, 28, 28), on the device of ``images``.
     """
     groups = []
     for group in images.split(_GROUP):

@@ -9,9 +9,10 @@ import safetensors.torch
 from torch import Tensor
 
 from mnistctl import __version__, files
-from mnistctl.errors import MnistctlError, display_path, read_error
+from mnistctl.errors import MnistctlError, display_path, path_error, read_error
 from mnistctl.settings import TrainSettings
 
+INVALID = "is not a valid mnistctl checkpoint: start a new training"
 _MAX_BYTES = 50_000_000
 
 
@@ -49,7 +50,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read a checkpoint. Its tensors may have any names, shapes and types.
+    """Read a checkpoint, whose tensors may have any names, shapes and types.
 
     Raises:
         MnistctlError: the file cannot be read, is not a checkpoint, or is of another version.
@@ -57,29 +58,20 @@ def read(path: Path) -> Checkpoint:
     try:
         size = path.stat().st_size
         if not path.is_file() or size > _MAX_BYTES:
-            raise invalid_checkpoint(path)
+            raise path_error(path, INVALID)
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise read_error(path, error) from error
     except safetensors.SafetensorError as error:
-        raise invalid_checkpoint(path) from error
+        raise path_error(path, INVALID) from error
     version = metadata.get("mnistctl", __version__)
     if version != __version__:
-        raise MnistctlError(
-            f"{display_path(path)}: was written by mnistctl {display_path(version)}, and this is "
-            f"{__version__}: resume it with that version or start a new training"
-        )
+        writer = f"mnistctl {display_path(version)}, not {__version__}"
+        raise path_error(path, f"was written by {writer}: resume it with that version")
     try:
         settings = TrainSettings(**json.loads(metadata["settings"]))
         return Checkpoint(settings, int(metadata["data"]), int(metadata["step"]), tensors)
     except (KeyError, TypeError, ValueError, RecursionError, MnistctlError) as error:
-        raise invalid_checkpoint(path) from error
-
-
-def invalid_checkpoint(path: Path) -> MnistctlError:
-    """Return the error for a file that is damaged or is not a checkpoint."""
-    return MnistctlError(
-        f"{display_path(path)}: is not a valid mnistctl checkpoint: start a new training"
-    )
+        raise path_error(path, INVALID) from error

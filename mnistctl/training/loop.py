@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnistctl import signals
+from mnistctl import dataset, files, signals
 from mnistctl.dataset import Dataset
-from mnistctl.errors import MnistctlError, Stopped, display_path
+from mnistctl.errors import MnistctlError, Stopped, path_error
+from mnistctl.evaluation import Report
 from mnistctl.settings import Number, TrainSettings
 from mnistctl.training import checkpoint
 from mnistctl.training.augmentation import augment
 from mnistctl.training.checkpoint import Checkpoint
+from mnistctl.training.export import export
 from mnistctl.training.network import build_network
 
 _LABEL_SMOOTHING = 0.1
@@ -46,11 +48,42 @@ class Progress:
     images_per_second: float = field(compare=False)
 
 
+def train(
+    overrides: Mapping[str, Number],
+    output: Path,
+    data_dir: Path | None,
+    device: str,
+    checkpoint_path: Path | None,
+    resume: Path | None,
+    report: Callable[[Progress], None],
+) -> tuple[TrainSettings, Report]:
+    """Train a network, write the model file and evaluate it on the test set.
+
+    The settings are ``overrides`` and the defaults. A resumed training has its own settings, which
+    ``overrides`` must not contradict.
+
+    Raises:
+        MnistctlError: a file, the data set, the device or the training fails.
+        Stopped: a signal has come; the checkpoint is saved.
+    """
+    for path in filter(None, (output, checkpoint_path)):
+        files.check_writable(path)
+    target = choose_device(device)
+    data, test = dataset.load("train", data_dir), dataset.load("test", data_dir)
+    if resume:
+        training = Training.resume(resume, overrides, data, target)
+    else:
+        training = Training(TrainSettings(**overrides), data, target)  # type: ignore[arg-type]
+    training.run(checkpoint_path, report)
+    evaluation = export(training.calibrate(), test, output, training.settings.to_dict())
+    return training.settings, evaluation
+
+
 class Training:
     """A training: the network, its optimizer, the data and the number of finished steps.
 
-    The data set lives on the device as 8-bit integers, and batches are gathered from it by index
-    (from KellerJordan/cifar10-airbench): there is no data loader and no worker process.
+    The data set lives on the device as 8-bit integers, and batches are gathered from it by index,
+    without a data loader (from KellerJordan/cifar10-airbench).
     """
 
     def __init__(self, settings: TrainSettings, data: Dataset, device: torch.device) -> None:
@@ -75,18 +108,16 @@ class Training:
         self._batches = len(data) // self._batch_size
         self._optimizer = _build_optimizer(self.network)
         self._bfloat16 = _has_fast_bfloat16(device)
-        # Sums over the epoch, on the device.
-        self._loss = torch.zeros((), device=device)
-        self._correct = torch.zeros((), device=device, dtype=torch.int64)
+        self._epoch_loss = torch.zeros((), device=device)
+        self._epoch_correct = torch.zeros((), device=device, dtype=torch.int64)
 
     @classmethod
     def resume(
         cls, path: Path, overrides: Mapping[str, Number], data: Dataset, device: torch.device
     ) -> "Training":
-        """Continue the training in a checkpoint, with its settings.
+        """Continue the training in a checkpoint.
 
-        On the CPU, with the same packages, the result is the same to the byte as without the
-        interruption.
+        On the CPU, the result is the same to the byte as without the interruption.
 
         Raises:
             MnistctlError: the file is not a checkpoint of this version, or it has other settings
@@ -95,33 +126,25 @@ class Training:
         saved = checkpoint.read(path)
         for name, value in overrides.items():
             if value != (found := getattr(saved.settings, name)):
-                raise MnistctlError(
-                    f"{display_path(path)}: was started with {name.replace('_', ' ')} {found}, "
-                    f"not {value}: leave that option out"
-                )
+                setting = f"{name.replace('_', ' ')} {found}, not {value}"
+                raise path_error(path, f"was started with {setting}: leave that option out")
         training = cls(saved.settings, data, device)
         if saved.data != training._checksum:
-            raise MnistctlError(
-                f"{display_path(path)}: was made with another data set: use the same --data-dir"
-            )
+            raise path_error(path, "was made with another data set: use the same --data-dir")
         tensors = training._tensors()
-        if not (
-            0 <= saved.step <= saved.settings.epochs * training._batches
-            and _forms(saved.tensors) == _forms(tensors)
-            and all(bool(tensor.isfinite().all()) for tensor in saved.tensors.values())
+        if (
+            not 0 <= saved.step <= saved.settings.epochs * training._batches
+            or _forms(saved.tensors) != _forms(tensors)
+            or not all(tensor.isfinite().all() for tensor in saved.tensors.values())
         ):
-            raise checkpoint.invalid_checkpoint(path)
+            raise path_error(path, checkpoint.INVALID)
         for name, tensor in tensors.items():
             tensor.copy_(saved.tensors[name])
         training.step = saved.step
         return training
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            MnistctlError: ``path`` cannot be written.
-        """
+        """Write a checkpoint, or raise MnistctlError."""
         tensors = self._tensors()
         checkpoint.write(path, Checkpoint(self.settings, self._checksum, self.step, tensors))
 
@@ -130,11 +153,9 @@ class Training:
         checkpoint_path: Path | None = None,
         report: Callable[[Progress], None] = lambda _progress: None,
     ) -> None:
-        """Train to the end, or until a signal.
+        """Train to the end, reporting every ten steps and after each epoch.
 
-        Args:
-            checkpoint_path: where to save a checkpoint after each epoch and when stopped.
-            report: called every ten steps and after each epoch.
+        The checkpoint is saved after each epoch and when stopped.
 
         Raises:
             MnistctlError: the training diverged, or the checkpoint cannot be written.
@@ -155,10 +176,9 @@ class Training:
     def calibrate(self) -> nn.Sequential:
         """Return a copy of the network whose probabilities are as often right as they say.
 
-        Smoothed labels make the network more accurate, but less confident than it should be.
-        Dividing its logits by a temperature corrects that (C. Guo et al., "On calibration of
-        modern neural networks", 2017). The temperature is chosen on augmented training images,
-        which are nearly as hard as unseen ones.
+        Smoothed labels make it less confident than it should be. Dividing its logits by a
+        temperature corrects that (C. Guo et al., "On calibration of modern neural networks", 2017).
+        Augmented training images, nearly as hard as unseen ones, serve to choose the temperature.
         """
         torch.manual_seed(self.settings.seed)
         images, labels = self._augmented(_CALIBRATION_IMAGES)
@@ -179,8 +199,8 @@ class Training:
         for epoch in range(self.step // self._batches, self.settings.epochs):
             batch = self.step - epoch * self._batches
             if batch == 0:
-                self._loss.zero_()
-                self._correct.zero_()
+                self._epoch_loss.zero_()
+                self._epoch_correct.zero_()
             for images, labels in self._epoch(epoch, batch, check_stop):
                 check_stop()
                 self._take_step(images, labels)
@@ -192,12 +212,10 @@ class Training:
     def _epoch(
         self, epoch: int, skipped: int, check_stop: Callable[[], None]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield uint8 images and labels: the batches of an epoch after the skipped ones.
-
-        Images that share a random transform go to different batches.
-        """
+        """Yield uint8 images and labels: the batches of an epoch after the skipped ones."""
         torch.manual_seed(self._epoch_seeds[epoch])
         images, labels = self._augmented(len(self._labels), check_stop)
+        # Images that share a random transform go to different batches.
         order = torch.randperm(len(labels)).to(labels.device)
         for indices in order.split(self._batch_size)[skipped : self._batches]:
             yield images[indices], labels[indices]
@@ -223,17 +241,17 @@ class Training:
         self._optimizer.step()
         self.step += 1
         with torch.no_grad():
-            self._loss += functional.cross_entropy(logits, labels)
-            self._correct += (logits.argmax(1) == labels).sum()
+            self._epoch_loss += functional.cross_entropy(logits, labels)
+            self._epoch_correct += (logits.argmax(1) == labels).sum()
 
     def _progress(self, epoch: int, batch: int, images_per_second: float) -> Progress:
-        loss = self._loss.item() / batch
+        loss = self._epoch_loss.item() / batch
         if not math.isfinite(loss):
             raise MnistctlError(
                 f"training diverged in epoch {epoch + 1} (the loss is not a finite number): "
                 f"try an --lr below {self.settings.learning_rate:g}"
             )
-        accuracy = self._correct.item() / (batch * self._batch_size)
+        accuracy = self._epoch_correct.item() / (batch * self._batch_size)
         return Progress(
             epoch + 1, self.settings.epochs, batch, self._batches, loss, accuracy, images_per_second
         )
@@ -244,7 +262,7 @@ class Training:
         for name, parameter in self.network.named_parameters():
             for key, value in self._optimizer.state[parameter].items():
                 tensors[f"optimizer.{name}.{key}"] = value
-        return {**tensors, "epoch.loss": self._loss, "epoch.correct": self._correct}
+        return {**tensors, "epoch.loss": self._epoch_loss, "epoch.correct": self._epoch_correct}
 
 
 def learning_rate(step: int, steps: int, highest: float) -> float:
@@ -267,17 +285,18 @@ def choose_device(name: str) -> torch.device:
     Raises:
         MnistctlError: this machine, or this build of PyTorch, does not have it.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if name == "auto":
-        name = next((device for device, found in available.items() if found), "cpu")
-    elif not available.get(name, True):
-        reason = {
-            "cuda": "CUDA finds no GPU (in a container, use docker run --gpus all)"
-            if torch.backends.cuda.is_built()
-            else "this PyTorch is built without CUDA",
-            "mps": "PyTorch finds no Apple GPU",
-        }[name]
-        raise MnistctlError(f"--device {name}: {reason}: use --device auto")
+        name = next(device for device, found in available.items() if found)
+    if not available[name]:
+        raise MnistctlError(
+            f"--device {name}: PyTorch {torch.__version__} finds no such device (in a container, "
+            "use mnistctl:gpu and docker run --gpus all): use --device auto"
+        )
     return torch.device(name)
 
 
