@@ -72,10 +72,9 @@ class Classifier:
         try:
             self._session = _session(model)
             self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-            self._input = self._session.get_inputs()[0].name
-            is_classifier = _is_batch(self._session.get_inputs(), (1, SIDE, SIDE)) and _is_batch(
-                self._session.get_outputs(), (CLASSES,)
-            )
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            self._input, self._output = inputs[0].name, outputs[0].name
+            is_classifier = _is_batch(inputs, (1, SIDE, SIDE)) and _is_batch(outputs, (CLASSES,))
         except Exception as error:  # ONNX Runtime's exceptions have no other common base
             raise MnistctlError(
                 f"{name}: is not a model that ONNX Runtime can load: train one with mnistctl train"
@@ -106,7 +105,7 @@ class Classifier:
             MnistctlError: the model fails, or a logit is not a finite number.
         """
         try:
-            (logits,) = self._session.run(None, {self._input: images[:, np.newaxis]})
+            (logits,) = self._session.run([self._output], {self._input: images[:, np.newaxis]})
             if logits.shape != (len(images), CLASSES) or not np.isfinite(logits).all():
                 raise ValueError
         except Exception as error:  # as in __init__

@@ -240,5 +240,5 @@ def test_the_checkpoint_of_another_version_names_both(
     safetensors.torch.save_file(tensors, path, {**metadata, "mnistctl": "0.0.1\n"})
     with pytest.raises(MnistctlError) as error:
         Training.resume(path, {}, data, CPU)
-    message = rf"run.ckpt: was written by mnistctl 0.0.1\n, and this is {mnistctl.__version__}: "
+    message = rf"run.ckpt: was written by mnistctl 0.0.1\n, not {mnistctl.__version__}: "
     assert message in str(error.value)

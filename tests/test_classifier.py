@@ -124,7 +124,7 @@ def test_model_with_a_name_that_is_not_utf8_is_refused(name: bytes) -> None:
      ([1, 1, 28, 28], 10), (["batch", 1, 28, 28], 26)],
 )  # fmt: skip
 def test_model_of_other_images_or_classes_is_refused(image: list[str | int], classes: int) -> None:
-    with pytest.raises(MnistctlError, match=r"^name: is not a digit classifier: it maps"):
+    with pytest.raises(MnistctlError, match=r"^name: is not a digit classifier, which maps"):
         Classifier(other_model(image, classes), "name")
 
 
