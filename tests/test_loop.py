@@ -253,16 +253,14 @@ def test_auto_chooses_the_fastest_device_there_is(
     assert loop.choose_device("auto") == torch.device(device)
 
 
-@pytest.mark.parametrize(
-    ("built", "reason"), [(True, "docker run --gpus all"), (False, "is built without CUDA")]
-)
-def test_cuda_that_is_not_there_gives_the_reason(
-    monkeypatch: pytest.MonkeyPatch, built: bool, reason: str
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_gives_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: built)
-    with pytest.raises(MnistctlError, match=f"--device cuda: .*{reason}"):
-        loop.choose_device("cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(MnistctlError, match=f"--device {device}: .*--gpus all.*--device auto"):
+        loop.choose_device(device)
 
 
 # The learning rate
