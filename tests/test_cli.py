@@ -28,6 +28,12 @@ SIGNALS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _small_data_set(monkeypatch: pytest.MonkeyPatch, small_mnist: Path) -> None:
+    """Let ``validate`` take a small data set: here it is not about the result."""
+    monkeypatch.setenv("MNISTCTL_DATA_DIR", str(small_mnist))
+
+
 @pytest.fixture
 def digits(tmp_path: Path, mnist_test: Dataset) -> Path:
     """A directory with the first two test images, a 7 and a 2."""

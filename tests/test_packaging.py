@@ -34,8 +34,8 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     subprocess.run(
         [sys.executable, "-c", program], cwd=directory / "source", check=True, capture_output=True
     )
-    (path,) = (directory / "source" / "dist").iterdir()
-    with tarfile.open(path) as archive:
+    (built,) = (directory / "source" / "dist").iterdir()
+    with tarfile.open(built) as archive:
         files = [member.name for member in archive.getmembers() if member.isfile()]
     return {name.partition("/")[2] for name in files}
 
