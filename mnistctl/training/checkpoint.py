@@ -68,7 +68,7 @@ def read(path: Path) -> Checkpoint:
         raise path_error(path, INVALID) from error
     version = metadata.get("mnistctl", __version__)
     if version != __version__:
-        writer = f"mnistctl {display_path(version)}, not {__version__}"
+        writer = f"mnistctl {display_path(version)[:64]}, not {__version__}"
         raise path_error(path, f"was written by {writer}: resume it with that version")
     try:
         values = json.loads(metadata["settings"])
