@@ -1,7 +1,6 @@
 """``mnistctl train``; on 640 images, an epoch has two batches of 256."""
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import ASCII_ONLY, one_sentence, run_main
+from commands import ASCII_ONLY, environment_with_home, one_sentence, run_main
 from support import MNISTCTL, names, write_mnist
 
 import mnistctl.training
@@ -117,11 +116,8 @@ def process(tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> Fini
     for name in ("home", "temporary", "work"):
         (directory / name).mkdir()
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("XDG_")
-    } | {
+        **environment_with_home(directory / "home", directory / "temporary"),
         **ASCII_ONLY,
-        "HOME": str(directory / "home"),
-        "TMPDIR": str(directory / "temporary"),
         "MNISTCTL_DATA_DIR": str(small_mnist),
     }
     return directory, subprocess.run(
