@@ -64,7 +64,8 @@ def _remove_background(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
         image = image.filter(ImageFilter.MedianFilter(3))
     coarse = image.copy()
     coarse.thumbnail((_COARSE_SIDE, _COARSE_SIDE), Image.Resampling.BOX)
-    window = max(coarse.size) // 3 // 2 * 2 + 1
+    # At least 3: Pillow 12.3.0 crashes on a filter of 1.
+    window = max(3, max(coarse.size) // 3 // 2 * 2 + 1)
     coarse = coarse.filter(ImageFilter.MinFilter(window)).filter(ImageFilter.MaxFilter(window))
     return np.asarray(ImageChops.subtract(image, coarse.resize(image.size)))
 
