@@ -126,19 +126,13 @@ RUN --mount=type=bind,source=mnistctl/mnist,target=/src \
     chmod -R u=rwX,go=rX /opt/mnistctl && \
     find /opt -exec touch --date=@0 {} +
 
-# mnistctl itself, its metadata and its entry point.
+# mnistctl itself: its Python code, the model, its metadata and its entry point.
 FROM base AS app
-COPY --chmod=755 docker/launch.py /opt/mnistctl/bin/mnistctl
-WORKDIR /opt/mnistctl/packages
-RUN --mount=type=bind,source=docker/write_metadata.py,target=/docker/write_metadata.py \
+RUN --mount=type=bind,source=docker/install_package.py,target=/docker/install_package.py \
     --mount=type=bind,source=mnistctl,target=/src/mnistctl \
     --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
     --mount=type=bind,source=LICENSE,target=/src/LICENSE \
-    cp -r /src/mnistctl . && \
-    rm mnistctl/mnist/train-* && \
-    python -B /docker/write_metadata.py /src/pyproject.toml /src/LICENSE && \
-    chmod -R u=rwX,go=rX . && \
-    python -B -m compileall -q --invalidation-mode unchecked-hash . && \
+    python -B /docker/install_package.py /src /opt/mnistctl && \
     find /opt -exec touch --date=@0 {} +
 
 
