@@ -154,9 +154,9 @@ def ladder(target: str, directory: Path, arguments: list[str]) -> Build:
 def ours(target: str, directory: Path, arguments: list[str]) -> Build:
     """Lay out a target of the Dockerfile in the root."""
     directory.mkdir()
-    for name in ("Dockerfile", ".dockerignore", "setup.py", "pyproject.toml"):
+    for name in ("Dockerfile", ".dockerignore", "LICENSE", "pyproject.toml", "setup.py"):
         shutil.copy(ROOT / name, directory)
-    for name in ("csrc", "mnistctl", "requirements"):
+    for name in ("csrc", "docker", "mnistctl", "requirements"):
         shutil.copytree(ROOT / name, directory / name, ignore=built_files)
 
     def change_dependency() -> None:
