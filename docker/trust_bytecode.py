@@ -18,6 +18,11 @@ def trusted(bytecode: bytes) -> bytes:
     return bytecode[:4] + UNCHECKED_HASH + bytecode[16:]
 
 
-if __name__ == "__main__":
-    for path in Path(sys.argv[1]).rglob("*.pyc"):
+def main(directory: Path) -> None:
+    """Mark all byte code below a directory."""
+    for path in directory.rglob("*.pyc"):
         path.write_bytes(trusted(path.read_bytes()))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
