@@ -1,1 +1,1 @@
-"""Comparisons with the peers. They print tables and assert nothing about time."""
+"""Comparisons with peers. They print tables, draw charts, and assert nothing about time."""

@@ -1,4 +1,4 @@
-"""Running commands as whole processes, and the tables their figures go into."""
+"""Run commands as whole processes, and write tables of their figures."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ README = Path(__file__).with_name("README.md")
 
 @dataclass(frozen=True)
 class Run:
-    """A finished process: its wall time, the peak of its memory in MiB, and its stdout."""
+    """A finished process: wall time, peak memory in MiB, and stdout."""
 
     seconds: float
     mebibytes: float
@@ -24,7 +24,7 @@ class Run:
 
 
 def run(command: Sequence[str]) -> Run:
-    """Run a command to its end and account for it.
+    """Run a command and measure it.
 
     Raises:
         SystemExit: the command failed.
@@ -44,8 +44,8 @@ def run(command: Sequence[str]) -> Run:
     return Run(seconds, usage.ru_maxrss / unit, output)
 
 
-def in_turn(commands: Sequence[Sequence[str]], times: int) -> list[list[Run]]:
-    """Run commands A, B, A, B, …, so that a machine that slows down slows both.
+def alternate(commands: Sequence[Sequence[str]], times: int) -> list[list[Run]]:
+    """Run commands A, B, A, B, ..., so that a machine that slows down slows both.
 
     Returns:
         The runs of each command.
@@ -60,12 +60,12 @@ def seconds(runs: Sequence[Run]) -> float:
 
 
 def mebibytes(runs: Sequence[Run]) -> float:
-    """Return the highest peak of memory."""
+    """Return the highest peak memory."""
     return max(run.mebibytes for run in runs)
 
 
 def machine() -> str:
-    """Say in words what the figures were measured on."""
+    """Describe the processor and the Python version."""
     processor = platform.processor()
     if Path("/proc/cpuinfo").exists():
         processor = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[0]
@@ -79,7 +79,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_section(name: str, text: str) -> None:
-    """Replace what is between the markers of a section of benchmarks/README.md."""
+    """Replace the text between the markers of a section of benchmarks/README.md."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, rest = README.read_text().split(begin)
     after = rest.split(end)[1]

@@ -1,9 +1,9 @@
-"""Write what the commands are measured on: the test digits as PNG files, and torchvision's MNIST.
+"""Write the input of the measured commands: the test digits as PNG files, and torchvision's MNIST.
 
     python -m benchmarks.prepare FOLDER
 
-A process of its own, so that the one which measures stays small: Linux counts the memory of the
-process that starts a command as the command's own.
+This is a separate process to keep the measuring one small: Linux counts the memory of the process
+that starts a command as the command's own.
 """
 
 import gzip
@@ -16,10 +16,10 @@ from mnistctl import dataset
 
 
 def prepare(folder: Path) -> None:
-    """Write the digits below ``digits`` and the data set below ``MNIST/raw``."""
+    """Write the digits to ``digits`` and the data set to ``MNIST/raw``."""
     (folder / "digits").mkdir()
-    for index, digit in enumerate(dataset.load("test").images):
-        Image.fromarray(digit).save(folder / "digits" / f"{index:05}.png")
+    for index, image in enumerate(dataset.load("test").images):
+        Image.fromarray(image).save(folder / "digits" / f"{index:05}.png")
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for archive in dataset.BUNDLED.glob("*.gz"):

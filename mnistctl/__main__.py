@@ -1,23 +1,18 @@
-"""The way in: signals are met before anything that takes time is imported."""
+"""Entry point: installs the signal handlers before the slow imports."""
 
-# _signal is what signal wraps, which takes milliseconds to import: and until a handler is set, the
-# first process of a container is deaf to SIGTERM.
-import _signal  # type: ignore[import-not-found]
 import os
+
+from mnistctl import signals
 
 
 def main() -> None:
-    """Run the command line.
-
-    A signal ends it at once, with the status that shells expect. A command with something to clean
-    up sees to that itself.
-    """
-    for number in (_signal.SIGINT, _signal.SIGTERM):
-        _signal.signal(number, lambda number, _frame: os._exit(128 + number))
+    """Run the command line and end the process with its exit status."""
+    signals.install_handlers()
 
     from mnistctl import cli
 
-    cli.main()
+    # Not sys.exit, which waits for threads: one may be reading a pipe that never ends.
+    os._exit(cli.main())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""MNIST, or any data set of its format, as NumPy arrays."""
+"""MNIST, or any data set in its format, as NumPy arrays."""
 
 import gzip
 import math
@@ -7,12 +7,12 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistctl.errors import MnistctlError, shown, unreadable
+from mnistctl.errors import display_path, path_error, read_error
 
 Split = Literal["train", "test"]
 
@@ -20,8 +20,7 @@ BUNDLED = Path(__file__).with_name("mnist")
 SIDE = 28
 CLASSES = 10
 
-# The images and the labels of each split: as MNIST, Fashion-MNIST and KMNIST name them, then as
-# QMNIST does.
+# The image and label files of a split, as MNIST, Fashion-MNIST and KMNIST name them, and QMNIST.
 _NAMES: dict[Split, tuple[tuple[str, str], ...]] = {
     "train": (
         ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -32,16 +31,16 @@ _NAMES: dict[Split, tuple[tuple[str, str], ...]] = {
         ("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int"),
     ),
 }
-# Where torchvision's data sets put these files below the folder they are given.
+# The files are in the directory itself, or where torchvision puts them in its root directory.
 _FOLDERS = (".", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "QMNIST/raw")
-# The third byte of an IDX file: the type of its values, which are big-endian.
-_DTYPES = {0x08: "u1", 0x0C: ">i4"}
-_LARGEST = 2**28
+# The third byte of an IDX file is the type of its values, which are big-endian.
+_DTYPES = {b"\x08": "u1", b"\x0c": ">i4"}
+_MAX_BYTES = 2**28
 
 
 @dataclass(frozen=True)
-class Digits:
-    """Labelled pictures.
+class Dataset:
+    """Labelled images.
 
     Attributes:
         images: uint8, shape (count, 28, 28); 0 is background, 255 is ink.
@@ -55,104 +54,92 @@ class Digits:
         return len(self.labels)
 
 
-def load(split: Split, directory: Path | None = None) -> Digits:
+def load(split: Split, directory: Path | None = None) -> Dataset:
     """Read one split of the bundled MNIST, or of the IDX files in a directory.
 
     Args:
-        split: ``train`` (60,000 pictures in MNIST) or ``test`` (10,000).
-        directory: a folder with the images and labels of MNIST, Fashion-MNIST, KMNIST or
-            QMNIST, gzipped or not, in it or in the ``NAME/raw`` folder that torchvision makes.
+        split: ``train`` (60,000 images in MNIST) or ``test`` (10,000).
+        directory: holds the image file and the label file of MNIST, Fashion-MNIST, KMNIST or
+            QMNIST, gzipped or not, directly or in torchvision's ``NAME/raw``.
 
     Raises:
-        MnistctlError: a file is missing, damaged, or not of MNIST's shape.
+        MnistctlError: a file is missing, damaged or not in MNIST's format, or the directory holds
+            several data sets.
     """
     images_path, labels_path = _find(split, BUNDLED if directory is None else directory)
     images = _read_idx(images_path)
     labels = _read_idx(labels_path)
-    if labels.ndim == 2:  # QMNIST: the class, then seven columns on who wrote the digit
+    if labels.ndim == 2:  # QMNIST: the class, then seven columns about the writer
         labels = labels[:, 0]
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        raise MnistctlError(
-            f"{shown(images_path)}: holds {images.dtype} of shape {images.shape}, "
-            f"not 8-bit pictures of {SIDE}×{SIDE}"
-        )
-    if labels.ndim != 1:
-        raise MnistctlError(f"{shown(labels_path)}: holds no labels, but values of {labels.shape}")
-    if len(labels) != len(images):
-        raise MnistctlError(
-            f"{shown(labels_path)}: has {len(labels)} labels for the {len(images)} pictures "
-            f"of {shown(images_path.name)}"
-        )
+        form = f"{images.dtype} of shape {images.shape}"
+        raise path_error(images_path, f"holds {form}, not 8-bit images of {SIDE}x{SIDE} pixels")
+    if labels.shape != images.shape[:1]:
+        raise path_error(labels_path, f"has labels of shape {labels.shape}, not ({len(images)},)")
     if labels.min() < 0 or labels.max() >= CLASSES:
-        raise MnistctlError(
-            f"{shown(labels_path)}: has labels from {labels.min()} to {labels.max()}, "
-            f"not from 0 to {CLASSES - 1}"
-        )
-    return Digits(images, labels.astype(np.uint8))
+        found = f"{labels.min()} to {labels.max()}"
+        raise path_error(labels_path, f"has labels from {found}, not from 0 to {CLASSES - 1}")
+    return Dataset(images, labels.astype(np.uint8))
+
+
+def as_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return 8-bit images (..., 28, 28) as the network takes them: float32 in 0 to 1."""
+    return images.astype(np.float32) / np.float32(255)
 
 
 def _find(split: Split, directory: Path) -> tuple[Path, Path]:
-    if not os.path.isdir(directory):  # noqa: PTH112 (of any path)
-        raise MnistctlError(f"{shown(directory)}: is not a directory with a data set in it")
-    for folder in _FOLDERS:
-        for names in _NAMES[split]:
-            found = [
-                candidate
-                for name in names
-                for candidate in (directory / folder / f"{name}.gz", directory / folder / name)
-                if os.path.exists(candidate)  # noqa: PTH110 (of any path)
-            ]
-            by_name = {candidate.name.removesuffix(".gz"): candidate for candidate in found}
-            if len(by_name) == 2:
-                return by_name[names[0]], by_name[names[1]]
-            if by_name:
-                missing = next(name for name in names if name not in by_name)
-                raise MnistctlError(
-                    f"{shown(found[0].parent)}: lacks {missing} (or {missing}.gz), "
-                    f"which belongs beside {found[0].name}"
-                )
-    images, labels = _NAMES[split][0]
-    raise MnistctlError(f"{shown(directory)}: holds no {images}[.gz] and {labels}[.gz]")
+    """Return the paths of the image file and the label file."""
+    if not os.path.isdir(directory):  # noqa: PTH112 (no OSError)
+        raise path_error(directory, "is not a directory with a data set")
+    folders = [directory / folder for folder in _FOLDERS]
+    pairs = [pair for f in folders for names in _NAMES[split] if (pair := _find_pair(f, names))]
+    if not pairs:
+        images, labels = _NAMES[split][0]
+        raise path_error(directory, f"holds no {images}[.gz] and {labels}[.gz]")
+    if len(pairs) > 1:
+        found = " and ".join(display_path(images.parent) for images, _ in pairs)
+        raise path_error(directory, f"holds several data sets: give one of {found}")
+    return pairs[0]
+
+
+def _find_pair(folder: Path, names: tuple[str, str]) -> tuple[Path, Path] | None:
+    """Return the files of these names, each gzipped or not; None if neither is there."""
+    images, labels = (
+        next((path for path in paths if os.path.exists(path)), None)  # noqa: PTH110 (no OSError)
+        for paths in ((folder / f"{name}.gz", folder / name) for name in names)
+    )
+    if images and labels:
+        return images, labels
+    if found := images or labels:
+        missing = names[1] if images else names[0]
+        raise path_error(folder, f"holds {found.name}, but no {missing}[.gz] beside it")
+    return None
 
 
 def _read_idx(path: Path) -> NDArray[Any]:
-    """Read an IDX file, the format that the MNIST database defines."""
+    """Read an IDX file, the format that the MNIST database defines.
+
+    It starts with two zero bytes, the type of the values, the number of dimensions, and the length
+    of each as four bytes.
+    """
     try:
-        with _opened(path) as file:
-            dtype, shape = _read_header(file, path)
-            size = math.prod(shape) * dtype.itemsize
-            if size == 0:
-                raise MnistctlError(f"{shown(path)}: holds nothing ({_product(shape)})")
-            if size > _LARGEST:
-                raise MnistctlError(f"{shown(path)}: claims {size:,} bytes, too many for mnistctl")
-            values = file.read(size + 1)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise MnistctlError(f"{shown(path)}: is damaged ({error}): get the file again") from error
+        raise path_error(path, f"is damaged ({error}): download it again") from error
     except OSError as error:
-        raise unreadable(path, error) from error
-    if len(values) != size:
-        raise MnistctlError(
-            f"{shown(path)}: has {'more' if len(values) > size else 'fewer'} values than "
-            f"its header says ({_product(shape)}): get the file again"
-        )
-    return np.frombuffer(values, dtype).reshape(shape)
-
-
-def _product(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))
-
-
-def _opened(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
-def _read_header(file: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Read two zero bytes, the type, the number of dimensions, and each dimension's length."""
-    magic = file.read(4)
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES or magic[3] > 3:
-        number = magic.hex() or "missing"
-        raise MnistctlError(f"{shown(path)}: is not an IDX file (magic number {number})")
-    lengths = file.read(4 * magic[3])
-    if len(lengths) < 4 * magic[3]:
-        raise MnistctlError(f"{shown(path)}: ends within its header: get the file again")
-    return np.dtype(_DTYPES[magic[2]]), struct.unpack(f">{magic[3]}I", lengths)
+        raise read_error(path, error) from error
+    if len(content) > _MAX_BYTES:
+        raise path_error(path, f"is larger than {_MAX_BYTES:,} bytes")
+    magic, rank = content[:4], int.from_bytes(content[3:4])
+    if magic[:2] != b"\0\0" or magic[2:3] not in _DTYPES or not 0 < rank <= 3:
+        raise path_error(path, f"is not an IDX file (it starts with {magic.hex() or 'nothing'})")
+    start = 4 + 4 * rank
+    shape = struct.unpack(f">{rank}I", content[4:start].ljust(4 * rank, b"\0"))
+    dtype = np.dtype(_DTYPES[magic[2:3]])
+    if len(content) != start + math.prod(shape) * dtype.itemsize:
+        expected = " x ".join(map(str, shape))
+        raise path_error(path, f"does not hold the {expected} values of its header")
+    if 0 in shape:
+        raise path_error(path, "is an empty data set")
+    return np.frombuffer(content, dtype, offset=start).reshape(shape)

@@ -1,4 +1,4 @@
-"""What mnistctl says when something fails, and the statuses it exits with."""
+"""Exit statuses, and the exceptions that lead to them."""
 
 import os
 from enum import IntEnum
@@ -7,32 +7,52 @@ from enum import IntEnum
 class ExitStatus(IntEnum):
     """The exit statuses of the command line."""
 
-    OK = 0  # all that was asked for was done
-    FAILURE = 1  # a picture, a model, a data set, an accuracy below --min-accuracy
-    USAGE = 2  # the command line was wrong, and nothing was done
+    OK = 0
+    FAILURE = 1  # an image, a model, a data set, an accuracy below --min-accuracy
+    USAGE = 2  # the command line was wrong; nothing was done
     INTERRUPTED = 130  # Ctrl-C (SIGINT)
     TERMINATED = 143  # SIGTERM
 
 
 class MnistctlError(Exception):
-    """One sentence for a person: what failed, on which path or value, what to try."""
+    """One sentence for the user: what failed, on which path or value, what to try."""
 
 
-def shown(path: str | os.PathLike[str]) -> str:
-    r"""Return a path fit for one line of a message.
+class Stopped(BaseException):
+    """A signal asked the program to end.
 
-    Control characters (which could span lines or steer a terminal) and bytes that are not
-    UTF-8 appear as backslash escapes: ``a\nb``, ``\xff``.
+    Like KeyboardInterrupt it is no Exception, so that no handler of errors catches it.
+
+    Attributes:
+        status: the status to exit with.
+    """
+
+    def __init__(self, status: ExitStatus) -> None:
+        """Take the exit status."""
+        super().__init__(status)
+        self.status = status
+
+
+def display_path(path: str | os.PathLike[str]) -> str:
+    r"""Return a path as one line of printable text.
+
+    Control characters, which could break the line or control the terminal, and bytes that are
+    not UTF-8 become backslash escapes: ``a\nb``, ``\xff``.
     """
     text = os.fsencode(path).decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def unreadable(path: str | os.PathLike[str], error: OSError) -> MnistctlError:
-    """Return the error that says why the operating system would not let a path be read."""
-    return MnistctlError(f"{shown(path)}: cannot be read: {error.strerror or error}")
+def path_error(path: str | os.PathLike[str], reason: str) -> MnistctlError:
+    """Return the error about a path, for a reason that continues the sentence."""
+    return MnistctlError(f"{display_path(path)}: {reason}")
 
 
-def unwritable(path: str | os.PathLike[str], error: OSError) -> MnistctlError:
-    """Return the error that says why the operating system would not let a path be written."""
-    return MnistctlError(f"{shown(path)}: cannot be written: {error.strerror or error}")
+def read_error(path: str | os.PathLike[str], error: OSError) -> MnistctlError:
+    """Return the error for a path that the operating system cannot read."""
+    return path_error(path, f"cannot be read: {error.strerror or error}")
+
+
+def write_error(path: str | os.PathLike[str], error: OSError) -> MnistctlError:
+    """Return the error for a path that the operating system cannot write."""
+    return path_error(path, f"cannot be written: {error.strerror or error}")

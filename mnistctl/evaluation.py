@@ -1,18 +1,18 @@
-"""A classifier against a labelled set."""
+"""A classifier measured on a data set."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mnistctl.classifier import Classifier, digits_of, log_softmax
-from mnistctl.dataset import CLASSES, SIDE, Digits
+from mnistctl.classifier import Classifier, argmax, log_softmax
+from mnistctl.dataset import CLASSES, SIDE, Dataset, as_input
 
 _BATCH = 250
-
 _COLUMNS = 10
-_MOST_SHOWN = 200
+_MAX_DRAWN = 200
 _SCALE = 3
 _CAPTION = 20
 _GAP = 8
@@ -20,15 +20,19 @@ _GAP = 8
 
 @dataclass(frozen=True)
 class Report:
-    """How a classifier did.
+    """The result of an evaluation.
 
     Attributes:
+        count: the number of images.
+        correct: the number of images classified as labelled.
         loss: the mean cross-entropy in nats.
         confusion: int64, shape (10, 10); row: the label, column: the predicted digit.
-        predicted: int64, shape (count,); the digit predicted for each picture.
-        mistakes: the indices of the misclassified pictures.
+        predicted: int64, shape (count,); the digit predicted for each image.
+        mistakes: int64; the indices of the misclassified images.
     """
 
+    count: int
+    correct: int
     loss: float
     confusion: NDArray[np.int64]
     predicted: NDArray[np.int64]
@@ -36,49 +40,57 @@ class Report:
 
     @property
     def accuracy(self) -> float:
-        """The share of pictures classified as labelled, 0 to 1."""
-        return float(np.trace(self.confusion) / self.confusion.sum())
+        """The share of images classified as labelled, 0 to 1."""
+        return self.correct / self.count
+
+    def reaches(self, percent: float) -> bool:
+        """Say whether the accuracy is at least a percentage, as written in decimal."""
+        return 100 * self.correct >= Decimal(repr(percent)) * self.count
 
     @property
     def precision(self) -> list[float | None]:
-        """Of the pictures predicted to be a digit, the share that are it; None of no pictures."""
+        """For each digit, the share of its predictions that are correct; None without any."""
         return _shares(self.confusion, self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> list[float | None]:
-        """Of the pictures of a digit, the share predicted to be it; None of no pictures."""
+        """For each digit, the share of its images that are found; None without any."""
         return _shares(self.confusion, self.confusion.sum(axis=1))
 
-    def as_dict(self, digits: Digits) -> dict[str, object]:
-        """Return the report on ``digits`` in the terms of JSON."""
+    def to_dict(self, dataset: Dataset) -> dict[str, object]:
+        """Return the report on ``dataset`` as JSON has it."""
         return {
             "accuracy": self.accuracy,
             "loss": self.loss,
-            "count": len(digits),
+            "count": self.count,
             "precision": self.precision,
             "recall": self.recall,
             "confusion": self.confusion.tolist(),
             "mistakes": [
-                {"index": index, "label": int(digits.labels[index]), "predicted": predicted}
-                for index, predicted in zip(
-                    self.mistakes.tolist(), self.predicted[self.mistakes].tolist(), strict=True
-                )
+                {"index": i, "label": int(dataset.labels[i]), "predicted": int(self.predicted[i])}
+                for i in self.mistakes.tolist()
             ],
         }
 
 
-def evaluate(classifier: Classifier, digits: Digits) -> Report:
-    """Classify every picture of a labelled set."""
+def evaluate(classifier: Classifier, dataset: Dataset) -> Report:
+    """Classify every image of a data set and compare with its label.
+
+    Raises:
+        MnistctlError: as :meth:`Classifier.logits`.
+    """
     logits = np.concatenate(
         [
-            classifier.logits(as_input(digits.images[start : start + _BATCH]))
-            for start in range(0, len(digits), _BATCH)
+            classifier.logits(as_input(dataset.images[start : start + _BATCH]))
+            for start in range(0, len(dataset), _BATCH)
         ]
     )
-    predicted = digits_of(logits)
-    labels = digits.labels.astype(np.int64)
+    predicted = argmax(logits)
+    labels = dataset.labels.astype(np.int64)
     confusion = np.bincount(labels * CLASSES + predicted, minlength=CLASSES**2)
     return Report(
+        count=len(labels),
+        correct=int((predicted == labels).sum()),
         loss=float(-log_softmax(logits)[np.arange(len(labels)), labels].mean()),
         confusion=confusion.reshape(CLASSES, CLASSES),
         predicted=predicted,
@@ -86,41 +98,30 @@ def evaluate(classifier: Classifier, digits: Digits) -> Report:
     )
 
 
-def as_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return 8-bit pictures (..., 28, 28) as the network reads them: float32 in 0 to 1."""
-    return images.astype(np.float32) / np.float32(255)
-
-
-def mistakes_picture(report: Report, digits: Digits) -> Image.Image:
-    """Draw the misclassified digits, each above its label and what was predicted instead.
+def draw_mistakes(report: Report, dataset: Dataset) -> Image.Image:
+    """Draw the misclassified digits, each above its label and the predicted digit.
 
     Returns:
-        A picture in mode L of the first 200 mistakes, ten in a row.
+        An image in mode L with the first 200 mistakes, ten in a row.
     """
-    shown = report.mistakes[:_MOST_SHOWN]
-    cell = SIDE * _SCALE + _GAP
-    rows = max(1, -(-len(shown) // _COLUMNS))
-    picture = Image.new("L", (_COLUMNS * cell + _GAP, rows * (cell + _CAPTION) + _GAP), 255)
-    draw = ImageDraw.Draw(picture)
+    indices = report.mistakes[:_MAX_DRAWN]
+    side = SIDE * _SCALE
+    width, height = side + _GAP, side + _GAP + _CAPTION
+    rows = max(1, -(-len(indices) // _COLUMNS))
+    sheet = Image.new("L", (_COLUMNS * width + _GAP, rows * height + _GAP), 255)
+    draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(14)
-    if len(shown) == 0:
+    if not len(indices):
         draw.text((_GAP, _GAP), "No mistakes.", 0, font)
-    for position, index in enumerate(shown):
-        row, column = divmod(position, _COLUMNS)
-        left, top = _GAP + column * cell, _GAP + row * (cell + _CAPTION)
-        digit = Image.fromarray(digits.images[index])
-        picture.paste(
-            digit.resize((SIDE * _SCALE, SIDE * _SCALE), Image.Resampling.NEAREST), (left, top)
-        )
-        caption = f"{digits.labels[index]} as {report.predicted[index]}"
-        draw.text(
-            (left + SIDE * _SCALE // 2, top + SIDE * _SCALE + 2), caption, 0, font, anchor="ma"
-        )
-    return picture
+    for position, index in enumerate(indices):
+        left, top = _GAP + position % _COLUMNS * width, _GAP + position // _COLUMNS * height
+        digit = Image.fromarray(dataset.images[index])
+        sheet.paste(digit.resize((side, side), Image.Resampling.NEAREST), (left, top))
+        caption = f"{dataset.labels[index]} as {report.predicted[index]}"
+        draw.text((left + side // 2, top + side + 2), caption, 0, font, anchor="ma")
+    return sheet
 
 
 def _shares(confusion: NDArray[np.int64], totals: NDArray[np.int64]) -> list[float | None]:
-    return [
-        float(right / total) if total else None
-        for right, total in zip(np.diagonal(confusion), totals, strict=True)
-    ]
+    pairs = zip(confusion.diagonal().tolist(), totals.tolist(), strict=True)
+    return [correct / total if total else None for correct, total in pairs]

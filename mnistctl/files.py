@@ -5,57 +5,80 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
-from mnistctl.errors import MnistctlError, shown, unwritable
+from mnistctl import signals
+from mnistctl.errors import path_error, write_error
+
+_MOUNTS = Path("/proc/self/mountinfo")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of ``path`` when the block ends without an error.
+def replace(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that replaces ``path`` when the block ends without an error.
 
-    Until then, and for good after an error, whatever was at ``path`` stays as it was. The new
-    file has the mode that any new file would have, and a symbolic link stays a link. The idea is
-    that of safetensors: a sibling temporary file, then ``os.replace``.
+    After an error, ``path`` is unchanged. A symbolic link stays a link. A signal waits for the end
+    of the block. As in safetensors, the content goes to a temporary file in the same directory,
+    which ``os.replace`` then renames.
 
     Raises:
         MnistctlError: ``path`` cannot be written.
     """
-    target, temporary = _target_and_temporary(path)
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    target = _target(path)
+    temporary = target.with_name(f".mnistctl-{secrets.token_hex(8)}")
+    with signals.deferred():
+        try:
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except OSError as error:
+            raise write_error(path, error) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def check_writable(path: Path) -> None:
-    """Fail now, rather than after long work, where :func:`replacing` would fail to begin.
+    """Fail before long work, not after it, where :func:`replace` could not write.
 
     Raises:
         MnistctlError: ``path`` cannot be written.
     """
-    _, temporary = _target_and_temporary(path)
+    target = _target(path)
     try:
-        temporary.open("xb").close()
-        temporary.unlink()
+        with signals.deferred(), TemporaryFile(dir=target.parent):
+            pass
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise write_error(path, error) from error
 
 
-def _target_and_temporary(path: Path) -> tuple[Path, Path]:
+def _target(path: Path) -> Path:
+    """Return the file to replace, which ``path`` may link to."""
     try:
         target = Path(os.path.realpath(path))
     except OSError as error:
-        raise unwritable(path, error) from error
-    if os.path.lexists(target) and not os.path.isfile(target):  # noqa: PTH113 (of any path)
-        raise MnistctlError(f"{shown(path)}: is not an ordinary file: name another to write to")
-    if os.path.ismount(target):
-        raise MnistctlError(f"{shown(path)}: is mounted by itself: mount the directory it is in")
-    return target, target.with_name(f".mnistctl-{secrets.token_hex(8)}")
+        raise write_error(path, error) from error
+    if os.path.lexists(target) and not os.path.isfile(target):  # noqa: PTH113 (no OSError)
+        raise path_error(path, "is not a regular file: name another file")
+    if _is_mount_point(target):
+        raise path_error(path, "is mounted by itself: mount its directory")
+    return target
+
+
+def _is_mount_point(path: Path) -> bool:
+    """Say whether a file is a mount point, which cannot be replaced.
+
+    ``os.path.ismount`` misses a file that is bind-mounted from its directory's own filesystem.
+    Linux lists every mount: its mount point is the fifth field, with white space in octal.
+    """
+    try:
+        mounts = _MOUNTS.read_bytes().splitlines()
+    except OSError:
+        return os.path.ismount(path)
+    escaped = b"".join(
+        b"\\%03o" % byte if byte in b" \t\n\\" else bytes([byte]) for byte in os.fsencode(path)
+    )
+    return any(line.split(b" ")[4] == escaped for line in mounts)

@@ -1,28 +1,42 @@
-"""The fixtures that the specifications share."""
+"""The fixtures that the tests share."""
 
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 from PIL import Image
 from support import MNISTCTL, Run, write_mnist
 
 from mnistctl import dataset
-from mnistctl.dataset import Digits
+from mnistctl.classifier import Classifier
+from mnistctl.dataset import Dataset
+
+# A slow machine is not a failure.
+hypothesis.settings.register_profile("mnistctl", deadline=None)
+hypothesis.settings.load_profile("mnistctl")
 
 
 @pytest.fixture(scope="session")
-def mnist_test() -> Digits:
+def mnist_test() -> Dataset:
+    """The 10,000 test images of MNIST."""
     return dataset.load("test")
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    """The bundled model."""
+    return Classifier.load()
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run ``mnistctl`` in an empty directory, as a user would."""
+    """Return a function that runs ``mnistctl`` in an empty directory, as a user would."""
 
-    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[bytes]:
-        command = [*MNISTCTL, *(os.fspath(a) if isinstance(a, Path) else a for a in arguments)]
+    def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        command = [*MNISTCTL, *(os.fspath(argument) for argument in arguments)]
         options = {"cwd": tmp_path, "capture_output": True, "timeout": 300, **options}
         if not {"stdin", "input"} & options.keys():
             options["stdin"] = subprocess.DEVNULL
@@ -32,15 +46,15 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.fixture(scope="session")
-def digit_png(tmp_path_factory: pytest.TempPathFactory, mnist_test: Digits) -> Path:
-    """The first test digit of MNIST, a 7, as a PNG file."""
+def digit_png(tmp_path_factory: pytest.TempPathFactory, mnist_test: Dataset) -> Path:
+    """The first test image of MNIST, a 7, as a PNG file."""
     path = tmp_path_factory.mktemp("digit") / "seven.png"
     Image.fromarray(mnist_test.images[0]).save(path)
     return path
 
 
 @pytest.fixture(scope="session")
-def small_mnist(tmp_path_factory: pytest.TempPathFactory, mnist_test: Digits) -> Path:
-    """A data set of 640 digits, so that an epoch is a matter of a few batches."""
+def small_mnist(tmp_path_factory: pytest.TempPathFactory, mnist_test: Dataset) -> Path:
+    """The directory of a data set with 640 images: an epoch has few batches."""
     directory = tmp_path_factory.mktemp("small")
     return write_mnist(directory, mnist_test.images[:640], mnist_test.labels[:640])

@@ -1,11 +1,15 @@
-"""The talk's ladder of Dockerfiles and ours, built one after the other: their size and their times.
+"""Build seven other Dockerfiles and ours, one after the other, and record their size and times.
 
     python -m benchmarks.images TORCH_WHEELS
+    python -m benchmarks.images --redraw
 
 TORCH_WHEELS is a directory with the wheels of torch and torchvision that requirements/torch-cpu.txt
-pins, for the Python of --slim: every Dockerfile installs those. The engine's build cache is emptied
-before each first build, cache mounts included: name a builder of its own (docker buildx create
---use), or an engine of its own (DOCKER_HOST).
+pins, for the Python version of --slim. Every Dockerfile installs them from there. The benchmark
+empties the engine's build cache before each first build, cache mounts included. Give it a builder
+of its own (docker buildx create --use) or an engine of its own (DOCKER_HOST).
+
+It writes results.json and chart.svg in this directory, and the table in benchmarks/README.md.
+--redraw writes the chart and the table from results.json.
 """
 
 import argparse
@@ -19,68 +23,61 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measure import machine, table, write_section
+from benchmarks.images import chart
+from benchmarks.images.results import Figures, GpuSizes, Results
+from benchmarks.measure import alternate, machine, seconds, write_section
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-LADDER = [
-    ("rung-0", "initial"),
-    ("rung-1", "layer ordering"),
-    ("rung-2", "pinned, no pip cache"),
-    ("rung-3", "slim base, g++ purged"),
-    ("rung-4", "one layer for that"),
-    ("rung-5", "multi-stage"),
-    ("rung-6", "multi-stage, cache mount"),
-]
-# A small dependency and the release before it, with its hash.
+LADDER_FILE = f"--file={HERE / 'Dockerfile.ladder'}"
+LADDER = {
+    "0, initial": "rung-0",
+    "1, layer ordering": "rung-1",
+    "2, pinned, no pip cache": "rung-2",
+    "3, slim base, g++ purged": "rung-3",
+    "4, one layer for that": "rung-4",
+    "5, multi-stage": "rung-5",
+    "6, multi-stage, cache mount": "rung-6",
+}
+# A small dependency, its previous release, and that release's hash.
 DEPENDENCY = "shellingham"
-BEFORE = "1.5.3"
-BEFORE_HASH = "cb4a6fec583535bc6da17b647dd2330cf7ef30239e05d547d99ae3705fd0f7f8"
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What one Dockerfile comes to: bytes of the image, and seconds."""
-
-    size: int
-    first: float
-    code: float
-    cpp: float
-    dependency: float
+PREVIOUS = "1.5.3"
+PREVIOUS_HASH = "cb4a6fec583535bc6da17b647dd2330cf7ef30239e05d547d99ae3705fd0f7f8"
+PREDICTIONS = 15
 
 
 @dataclass(frozen=True)
 class Build:
-    """A Dockerfile's target, a copy of what it is built from, and what in it is changed."""
+    """A target of a Dockerfile, its build context, and what changes in that context."""
 
     target: str
     context: Path
     arguments: list[str]
-    code: Path
+    python: Path
     cpp: Path
     change_dependency: Callable[[], None]
 
-    def figures(self) -> Figures:
-        """Build from nothing, then after each change."""
+    def measure(self) -> Figures:
+        """Build with an empty cache, then after each change."""
         docker("buildx", "prune", "--all", "--force")
-        first = self.seconds()
-        size = int(docker("image", "inspect", "--format={{.Size}}", self.tag))
-        append(self.code, "# changed\n")
-        code = self.seconds()
-        append(self.cpp, "// changed\n")
-        cpp = self.seconds()
+        first = self.build()
+        size = image_size(self.tag)
+        append_line(self.python, "# changed\n")
+        python = self.build()
+        append_line(self.cpp, "// changed\n")
+        cpp = self.build()
         self.change_dependency()
-        dependency = self.seconds()
+        dependency = self.build()
         docker("image", "rm", "--force", self.tag)
-        return Figures(size, first, code, cpp, dependency)
+        return Figures(size, first, python, cpp, dependency)
 
     @property
     def tag(self) -> str:
-        """The image's name."""
+        """The name of the image."""
         return f"mnistctl-benchmark:{self.target}"
 
-    def seconds(self) -> float:
-        """Build and tag the image."""
+    def build(self) -> float:
+        """Build and tag the image; return the seconds it took."""
         began = time.perf_counter()
         docker(
             *("buildx", "build", f"--target={self.target}", f"--tag={self.tag}", "--load"),
@@ -91,7 +88,7 @@ class Build:
 
 
 def docker(*arguments: str) -> str:
-    """Run docker and return what it printed.
+    """Run docker and return its output.
 
     Raises:
         SystemExit: it failed.
@@ -102,20 +99,25 @@ def docker(*arguments: str) -> str:
     return result.stdout
 
 
-def append(path: Path, line: str) -> None:
+def image_size(tag: str) -> int:
+    """Return the size of an image in bytes."""
+    return int(docker("image", "inspect", "--format={{.Size}}", tag))
+
+
+def append_line(path: Path, line: str) -> None:
     """Add a line to a file."""
     with path.open("a") as file:
         file.write(line)
 
 
-def pins(*names: str) -> list[str]:
-    """Return the pins of requirement files, without their hashes."""
+def read_pins(*names: str) -> list[str]:
+    """Return the pins of requirements files, without their hashes."""
     text = "".join((ROOT / "requirements" / name).read_text() for name in names)
-    return re.findall(r"^[a-z0-9-]+==[^\\\n]+", text, re.M)
+    return [pin.strip() for pin in re.findall(r"^[a-z0-9-]+==[^\\\n]+", text, re.M)]
 
 
-def index(wheels: Path, directory: Path) -> Path:
-    """Make a package index of a directory of wheels, for pip's --find-links and for uv."""
+def make_package_index(wheels: Path, directory: Path) -> Path:
+    """Copy wheels into a package index, for pip's --find-links and for uv."""
     directory.mkdir()
     for wheel in wheels.glob("torch*.whl"):
         shutil.copy(wheel, directory)
@@ -125,132 +127,140 @@ def index(wheels: Path, directory: Path) -> Path:
     return directory
 
 
-def ladder(target: str, directory: Path, arguments: list[str]) -> Build:
-    """Lay out a rung of the ladder: mnistctl, with the talk's extension."""
-    shutil.copytree(HERE / "ladder", directory)
-    shutil.copytree(ROOT / "mnistctl", directory / "mnistctl", ignore=built_files)
-    pinned = pins("inference.txt", "training.txt", "torch-cpu.txt", "build.txt")
-    (directory / "pinned.txt").write_text("\n".join(pinned) + "\n")
-    torch = pins("torch-cpu.txt")
+def ladder_build(target: str, context: Path, arguments: list[str]) -> Build:
+    """Prepare one rung of the ladder: mnistctl, with the talk's extension."""
+    shutil.copytree(HERE / "ladder", context)
+    ignored = shutil.ignore_patterns("__pycache__", "*.so")
+    shutil.copytree(ROOT / "mnistctl", context / "mnistctl", ignore=ignored)
+    pinned = read_pins("inference.txt", "training.txt", "torch-cpu.txt", "build.txt")
+    (context / "pinned.txt").write_text("\n".join(pinned) + "\n")
+    torch = read_pins("torch-cpu.txt")
     names = {re.split("[=; ]", pin)[0] for pin in pinned} - {"torch", "torchvision"}
-    (directory / "requirements.txt").write_text("\n".join([*sorted(names), *torch]) + "\n")
+    (context / "requirements.txt").write_text("\n".join([*sorted(names), *torch]) + "\n")
 
     def change_dependency() -> None:
         for name in ("pinned.txt", "requirements.txt"):
-            path = directory / name
-            line = f"{DEPENDENCY}=={BEFORE}"
-            path.write_text(re.sub(rf"^{DEPENDENCY}\b.*", line, path.read_text(), flags=re.M))
+            path = context / name
+            pin = f"{DEPENDENCY}=={PREVIOUS}"
+            path.write_text(re.sub(rf"^{DEPENDENCY}\b.*", pin, path.read_text(), flags=re.M))
 
     return Build(
         target,
-        directory,
-        [f"--file={HERE / 'Dockerfile.ladder'}", *arguments],
-        directory / "mnistctl/cli.py",
-        directory / "argmax.cpp",
+        context,
+        [LADDER_FILE, *arguments],
+        context / "mnistctl/cli.py",
+        context / "argmax.cpp",
         change_dependency,
     )
 
 
-def ours(target: str, directory: Path, arguments: list[str]) -> Build:
-    """Lay out a target of the Dockerfile in the root."""
-    directory.mkdir()
-    for name in ("Dockerfile", ".dockerignore", "LICENSE", "pyproject.toml", "setup.py"):
-        shutil.copy(ROOT / name, directory)
-    for name in ("csrc", "docker", "mnistctl", "requirements"):
-        shutil.copytree(ROOT / name, directory / name, ignore=built_files)
+def own_build(target: str, context: Path, arguments: list[str]) -> Build:
+    """Prepare a target of the Dockerfile in the root."""
+    list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(list_files, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in files.rstrip("\0").split("\0"):
+        if (ROOT / name).is_file():
+            (context / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, context / name)
 
     def change_dependency() -> None:
-        path = directory / "requirements/inference.txt"
-        pin = f"{DEPENDENCY}=={BEFORE} --hash=sha256:{BEFORE_HASH}\n"
+        path = context / "requirements/inference.txt"
+        pin = f"{DEPENDENCY}=={PREVIOUS} --hash=sha256:{PREVIOUS_HASH}\n"
         hashed = rf"^{DEPENDENCY}==.*\\\n(?:    --hash=.*\n)+"
         path.write_text(re.sub(hashed, pin, path.read_text(), flags=re.M))
 
     return Build(
         target,
-        directory,
+        context,
         arguments,
-        directory / "mnistctl/cli.py",
-        directory / "csrc/argmax.cpp",
+        context / "mnistctl/cli.py",
+        context / "csrc/argmax.cpp",
         change_dependency,
     )
 
 
-built_files = shutil.ignore_patterns("__pycache__", "*.so")
+def measure_prediction(build: Build, base: str) -> float:
+    """Return the seconds that a prediction adds to the start of a container of the base."""
+    build.build()
+    examples = f"--volume={ROOT / 'examples'}:/work:ro"
+    run = ["docker", "run", "--rm", examples]
+    commands = [[*run, build.tag, "predict", "seven.png"], [*run, base, "true"]]
+    alternate(commands, 1)
+    prediction, start = alternate(commands, PREDICTIONS)
+    docker("image", "rm", "--force", build.tag)
+    return seconds(prediction) - seconds(start)
 
 
-def row(name: str, figures: Figures, last: Figures) -> list[str]:
-    """Return a row of the table: each figure, and what share of the ladder's last it is."""
-    times = (figures.first, figures.code, figures.cpp, figures.dependency)
-    shares = (last.first, last.code, last.cpp, last.dependency)
-    return [
-        name,
-        f"{figures.size / 1e6:,.0f} MB ({figures.size / last.size:.2f})",
-        *(f"{took:.1f} s ({took / of:.2f})" for took, of in zip(times, shares, strict=True)),
-    ]
-
-
-def gpu() -> str:
-    """Compare the image for the GPU with what pip alone makes on the same base."""
-    plain = [pin.strip() for pin in pins("torch-gpu.txt") if pin.startswith("torch")]
-    ladder_file = f"--file={HERE / 'Dockerfile.ladder'}"
+def measure_gpu() -> GpuSizes:
+    """Compare the image for the GPU with what pip installs on the same base."""
+    pins = [pin for pin in read_pins("torch-gpu.txt") if pin.startswith("torch")]
+    plain, own = "mnistctl-benchmark:plain", "mnistctl-benchmark:gpu"
     docker(
-        *("buildx", "build", "--target=plain-gpu", "--tag=mnistctl-benchmark:plain", "--load"),
-        *(f"--build-arg=GPU_PINS={' '.join(plain)}", ladder_file, str(HERE / "ladder")),
+        *("buildx", "build", "--target=plain-gpu", f"--tag={plain}", "--load"),
+        *(f"--build-arg=GPU_PINS={' '.join(pins)}", LADDER_FILE, str(HERE / "ladder")),
     )
-    docker("buildx", "build", "--target=gpu", "--tag=mnistctl-benchmark:gpu", "--load", str(ROOT))
-    sizes = {}
-    for name in ("plain", "gpu"):
-        image = f"mnistctl-benchmark:{name}"
-        sizes[name] = int(docker("image", "inspect", "--format={{.Size}}", image)) / 1e6
-        docker("image", "rm", "--force", image)
-    return (
-        f"`mnistctl:gpu` is {sizes['gpu']:,.0f} MB; `pip install {' '.join(plain)}` makes an image "
-        f"of {sizes['plain']:,.0f} MB ({sizes['gpu'] / sizes['plain']:.2f}), both on the "
-        "Dockerfile's own base."
-    )
+    docker("buildx", "build", "--target=gpu", f"--tag={own}", "--load", str(ROOT))
+    sizes = GpuSizes(image_size(own), image_size(plain), pins)
+    docker("image", "rm", "--force", plain, own)
+    return sizes
 
 
-def main() -> None:
-    """Measure and write the section of benchmarks/README.md."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("wheels", type=Path, help="a directory with wheels of torch, torchvision")
-    parser.add_argument("--full", default="python:3.13-trixie", help="the base with a compiler")
-    parser.add_argument("--slim", default="python:3.13-slim-trixie", help="the base without")
-    parser.add_argument("--gpu", action="store_true", help="build the images for the GPU as well")
-    options = parser.parse_args()
-
+def measure(options: argparse.Namespace) -> Results:
+    """Run every build."""
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        wheels = index(options.wheels, work / "torch-index")
-        common = [f"--build-context=torch-index={wheels}"]
-        bases = [f"--build-arg=FULL={options.full}", f"--build-arg=SLIM={options.slim}"]
+        index = make_package_index(options.wheels, work / "torch-index")
+        common = [f"--build-context=torch-index={index}"]
+        ladder = [*common, f"--build-arg=FULL={options.full}", f"--build-arg=SLIM={options.slim}"]
         own = [
+            *common,
             f"--build-arg=BASE={options.slim}",
             f"--build-arg=TOOLCHAIN={options.full}",
             "--build-arg=TORCH_INDEX=file:///torch-index",
         ]
+        predict = own_build("predict", work / "predict", own)
         builds = {
-            **{
-                f"{target[-1]}, {what}": ladder(target, work / target, common + bases)
-                for target, what in LADDER
-            },
-            "mnistctl:cpu": ours("cpu", work / "cpu", common + own),
-            "mnistctl:predict": ours("predict", work / "predict", common + own),
+            **{name: ladder_build(rung, work / rung, ladder) for name, rung in LADDER.items()},
+            "mnistctl:cpu": own_build("cpu", work / "cpu", own),
+            "mnistctl:predict": predict,
         }
-        found = {}
+        results = {}
         for name, build in builds.items():
-            found[name] = build.figures()
-            print(name, found[name], file=sys.stderr, flush=True)
-
-    last = found[f"{LADDER[-1][0][-1]}, {LADDER[-1][1]}"]
-    header = ["Dockerfile", "size", "first build", "code change", "C++ change", "dependency change"]
-    rows = [row(name, figures, last) for name, figures in found.items()]
-    versions = " and ".join(pins("torch-cpu.txt"))
-    write_section(
-        "images",
-        f"{table(header, rows)}\n\nIn parentheses the share of rung 6. On {options.full} and "
-        f"{options.slim}, with {versions}; {machine()}." + (f"\n\n{gpu()}" if options.gpu else ""),
+            results[name] = build.measure()
+            print(name, results[name], file=sys.stderr, flush=True)
+        prediction = measure_prediction(predict, options.slim)
+    return Results(
+        full=options.full,
+        slim=options.slim,
+        torch=read_pins("torch-cpu.txt"),
+        machine=machine(),
+        builds=results,
+        prediction=prediction,
+        gpu=measure_gpu() if options.gpu else None,
     )
+
+
+def main() -> None:
+    """Measure, or read the results on record, and write the chart and the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "wheels", type=Path, nargs="?", help="a directory with wheels of torch and torchvision"
+    )
+    parser.add_argument("--full", default="python:3.13-trixie", help="the base with a compiler")
+    parser.add_argument("--slim", default="python:3.13-slim-trixie", help="the base without")
+    parser.add_argument("--gpu", action="store_true", help="also build the images for the GPU")
+    parser.add_argument("--redraw", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    if options.redraw == bool(options.wheels):
+        parser.error("name the directory of wheels, or --redraw")
+
+    if options.redraw:
+        results = Results.load()
+    else:
+        results = measure(options)
+        results.save()
+    chart.FILE.write_text(chart.draw(results))
+    write_section("images", results.section())
 
 
 if __name__ == "__main__":

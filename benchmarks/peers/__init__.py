@@ -1,1 +1,1 @@
-"""What mnistctl is compared with, each written anew from its description."""
+"""The programs that mnistctl is compared with, each written from its description."""

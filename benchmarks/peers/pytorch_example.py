@@ -1,11 +1,12 @@
-"""The MNIST example of pytorch/examples: its network, optimizer, loader and defaults.
+"""Train as the MNIST example of pytorch/examples does: its network, optimizer and defaults.
 
-Two 3×3 convolutions of 32 and 64 channels, pooled after both; dropout; 128 hidden units; Adadelta
-at 1.0, times 0.7 an epoch; batches of 64 through torchvision's MNIST and a DataLoader.
+The network has two 3×3 convolutions of 32 and 64 channels, one pooling layer, dropout, and 128
+hidden units. Adadelta starts at 1.0 and is multiplied by 0.7 after each epoch. A DataLoader reads
+batches of 64 from torchvision's MNIST.
 
     python -m benchmarks.peers.pytorch_example DATA EPOCHS
 
-DATA is a folder as torchvision makes it. Prints the test accuracy, 0 to 1, after the last epoch.
+DATA is a directory in torchvision's layout. Prints the test accuracy, 0 to 1, after the last epoch.
 """
 
 import sys
@@ -17,8 +18,8 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 
-def network() -> nn.Sequential:
-    """Return the untrained network, which gives log-probabilities."""
+def build_network() -> nn.Sequential:
+    """Return the untrained network, which returns log-probabilities."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3),
         nn.ReLU(),
@@ -37,14 +38,14 @@ def network() -> nn.Sequential:
 
 def main() -> None:
     """Train and test."""
-    folder, epochs = sys.argv[1], int(sys.argv[2])
+    data, epochs = sys.argv[1], int(sys.argv[2])
     torch.manual_seed(1)
     as_tensor = transforms.Compose(
         [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
     )
-    train = DataLoader(datasets.MNIST(folder, train=True, transform=as_tensor), batch_size=64)
-    test = DataLoader(datasets.MNIST(folder, train=False, transform=as_tensor), batch_size=1000)
-    model = network()
+    train = DataLoader(datasets.MNIST(data, train=True, transform=as_tensor), batch_size=64)
+    test = DataLoader(datasets.MNIST(data, train=False, transform=as_tensor), batch_size=1000)
+    model = build_network()
     optimizer = torch.optim.Adadelta(model.parameters(), lr=1.0)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)
     for _ in range(epochs):
@@ -56,8 +57,8 @@ def main() -> None:
         schedule.step()
     model.eval()
     with torch.no_grad():
-        right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in test)
-    print(right / 10_000)
+        correct = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in test)
+    print(correct / 10_000)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""One prediction the usual way: PyTorch, torchvision's transforms, a pickled state.
+"""Predict one digit the usual way: PyTorch, torchvision's transforms, a pickled state.
 
-    python -m benchmarks.peers.pytorch_predict PICTURE STATE
+    python -m benchmarks.peers.pytorch_predict IMAGE STATE
 
-Where there is no file STATE yet, one of an untrained network is made. Prints the digit.
+If the file STATE does not exist, the state of an untrained network is saved there. Prints the
+digit.
 """
 
 import sys
@@ -12,13 +13,13 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from benchmarks.peers.pytorch_example import network
+from benchmarks.peers.pytorch_example import build_network
 
 
 def main() -> None:
-    """Predict the digit in one picture."""
-    picture, state = sys.argv[1], Path(sys.argv[2])
-    model = network()
+    """Predict the digit in one image."""
+    path, state = sys.argv[1], Path(sys.argv[2])
+    model = build_network()
     if not state.exists():
         torch.save(model.state_dict(), state)
     model.load_state_dict(torch.load(state))
@@ -26,7 +27,7 @@ def main() -> None:
     as_tensor = transforms.Compose(
         [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
     )
-    with torch.no_grad(), Image.open(picture) as image:
+    with torch.no_grad(), Image.open(path) as image:
         print(int(model(as_tensor(image.convert("L")).unsqueeze(0)).argmax()))
 
 

@@ -1,4 +1,4 @@
-// mnistctl._core as the talk would have it: PyTorch's argmax, by way of PyTorch's headers.
+// mnistctl._core as in the talk: it calls PyTorch's argmax through PyTorch's headers.
 
 #include <torch/extension.h>
 

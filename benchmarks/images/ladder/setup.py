@@ -1,4 +1,4 @@
-"""Compiles the extension as the talk does: against PyTorch's headers."""
+"""Compile the extension as the talk does: against PyTorch's headers."""
 
 from setuptools import setup
 from torch.utils.cpp_extension import BuildExtension, CppExtension

@@ -1,8 +1,7 @@
-"""A trained network as one portable file.
+"""A trained network to a model file.
 
-The graph is written with onnx's own helper, a node for each layer. `torch.onnx.export` would do it
-too, but adds three seconds and four packages to every training, and records paths of the machine
-it runs on; its older, faster half is deprecated.
+The graph is built with onnx's own helper, a node for each layer. ``torch.onnx.export`` takes three
+seconds and four more packages for that, and stores paths of the machine in the file.
 """
 
 import copy
@@ -12,46 +11,37 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
 from mnistctl import __version__, files
-from mnistctl.classifier import Classifier
-from mnistctl.dataset import CLASSES, SIDE, Digits
+from mnistctl.classifier import RUNTIME_VERSION, Classifier
+from mnistctl.dataset import CLASSES, SIDE, Dataset, as_input
 from mnistctl.errors import MnistctlError
-from mnistctl.evaluation import Report, as_input, evaluate
+from mnistctl.evaluation import Report, evaluate
 
 _OPSET = 17
-_IR_VERSION = 8  # the one of opset 17: what any ONNX Runtime since 1.13 reads
-_COMPARED = 1000
+_IR_VERSION = 8  # of opset 17: any ONNX Runtime since 1.13 reads it
+_COMPARED_IMAGES = 1000
 _TOLERANCE = 1e-3
 
 
-def export(network: nn.Sequential, test: Digits, path: Path, facts: Mapping[str, object]) -> Report:
-    """Write a trained network to a model file and evaluate it.
+def export(
+    network: nn.Sequential, test: Dataset, path: Path, settings: Mapping[str, object]
+) -> Report:
+    """Write a trained network to a model file, with settings as metadata, and evaluate it.
 
-    The file replaces what was at ``path`` only after ONNX Runtime gave, on real digits, the
-    logits that PyTorch gives.
-
-    Args:
-        network: of the layers that :mod:`mnistctl.network` uses, on any device.
-        test: what to compare and evaluate on.
-        path: the model file.
-        facts: metadata to record beside the classes, the input's format, the test accuracy and
-            the versions.
-
-    Returns:
-        How the exported model did on ``test``.
+    The file replaces what was at ``path`` only if ONNX Runtime and PyTorch give the same logits
+    for test images.
 
     Raises:
-        MnistctlError: ONNX Runtime disagrees with PyTorch, or ``path`` cannot be written.
+        MnistctlError: ONNX Runtime and PyTorch disagree, or ``path`` cannot be written.
     """
     network = copy.deepcopy(network).cpu().eval()
     model = to_onnx(network)
     classifier = Classifier(model.SerializeToString(), "the exported model")
-    _check(network, classifier, test)
+    _compare(network, classifier, test)
     report = evaluate(classifier, test)
     helper.set_model_props(
         model,
@@ -61,11 +51,11 @@ def export(network: nn.Sequential, test: Digits, path: Path, facts: Mapping[str,
             "test_accuracy": f"{report.accuracy:.4f}",
             "mnistctl": __version__,
             "torch": torch.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            **{name: str(fact) for name, fact in facts.items()},
+            "onnxruntime": RUNTIME_VERSION,
+            **{name: str(value) for name, value in settings.items()},
         },
     )
-    with files.replacing(path) as file:
+    with files.replace(path) as file:
         file.write(model.SerializeToString(deterministic=True))
     return report
 
@@ -76,13 +66,13 @@ def to_onnx(network: nn.Sequential) -> onnx.ModelProto:
     It maps ``images``, float32 (batch, 1, 28, 28), to ``logits``, float32 (batch, 10).
 
     Raises:
-        TypeError: the network has a layer that is not translated here.
+        TypeError: there is no ONNX operator here for a layer.
     """
     nodes, tensors = [], []
     value = "images"
     for index, layer in enumerate(network):
         result = "logits" if index == len(network) - 1 else f"layer{index}"
-        operator, attributes, weights = _translated(layer)
+        operator, attributes, weights = _operator(layer)
         names = [f"{result}.{weight}" for weight in weights]
         for name, weight in zip(names, weights, strict=True):
             tensor = layer.state_dict()[weight].contiguous()
@@ -103,7 +93,7 @@ def to_onnx(network: nn.Sequential) -> onnx.ModelProto:
     return model
 
 
-def _translated(layer: nn.Module) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+def _operator(layer: nn.Module) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     """Return a layer's ONNX operator, its attributes, and its weights in the operator's order."""
     match layer:
         case nn.Conv2d(kernel_size=kernel, stride=(1, 1), padding=(0, 0), bias=None):
@@ -119,17 +109,16 @@ def _translated(layer: nn.Module) -> tuple[str, dict[str, Any], tuple[str, ...]]
             return "Flatten", {}, ()
         case nn.Linear():
             return "Gemm", {"transB": 1}, ("weight", "bias")
-    raise TypeError(f"export knows no ONNX operator for {layer}")
+    raise TypeError(f"there is no ONNX operator for {layer}")
 
 
-def _check(network: nn.Sequential, classifier: Classifier, test: Digits) -> None:
-    images = as_input(test.images[:_COMPARED])
+def _compare(network: nn.Sequential, classifier: Classifier, test: Dataset) -> None:
+    images = as_input(test.images[:_COMPARED_IMAGES])
     with torch.inference_mode():
         expected = network(torch.from_numpy(images[:, np.newaxis])).numpy()
     difference = float(np.abs(classifier.logits(images) - expected).max())
     if not difference <= _TOLERANCE:
         raise MnistctlError(
-            f"the exported model's logits differ from PyTorch's by {difference:.2g}, more than "
-            f"{_TOLERANCE:g}: nothing was written; report this with your torch and onnxruntime "
-            "versions"
+            f"the exported model's logits differ from PyTorch's by {difference:.2g}: nothing was "
+            "written; report this with your versions of torch and onnxruntime"
         )

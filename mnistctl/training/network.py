@@ -5,18 +5,18 @@ from torch import nn
 from mnistctl.dataset import CLASSES
 
 
-def network() -> nn.Sequential:
+def build_network() -> nn.Sequential:
     """Return an untrained network of 98,938 parameters.
 
-    It maps float32 (batch, 1, 28, 28), 0 (background) to 1 (ink), to logits (batch, 10). Pooling
-    comes before normalisation and activation, which then have a quarter of the values to work on
-    (the idea of tuomaso/train_mnist_fast).
+    It maps float32 (batch, 1, 28, 28) in 0 (background) to 1 (ink) to logits (batch, 10). Pooling
+    comes before normalisation and activation, which then work on a quarter of the values (from
+    tuomaso/train_mnist_fast).
     """
     return nn.Sequential(
-        *_convolution(1, 16, kernel=5, pool=True),  # 12×12
-        *_convolution(16, 32, kernel=3),  # 10×10
-        *_convolution(32, 64, kernel=3, pool=True),  # 4×4
-        *_convolution(64, 128, kernel=3),  # 2×2
+        *_convolution(1, 16, kernel=5, pool=True),  # 12x12
+        *_convolution(16, 32, kernel=3),  # 10x10
+        *_convolution(32, 64, kernel=3, pool=True),  # 4x4
+        *_convolution(64, 128, kernel=3),  # 2x2
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Linear(128, CLASSES),

@@ -1,0 +1,1 @@
+"""Compare the project's images with seven other Dockerfiles."""

@@ -1,0 +1,107 @@
+"""The figures on record, and the section of benchmarks/README.md that shows them."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.measure import table
+
+FILE = Path(__file__).with_name("results.json")
+# The Dockerfile that the others are compared with, and the images that are this project's.
+REFERENCE = "6, multi-stage, cache mount"
+OWN = ("mnistctl:cpu", "mnistctl:predict")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Image size in bytes, and build times in seconds.
+
+    Attributes:
+        first: the build with an empty cache.
+        python: the rebuild after a change to one Python line.
+        cpp: the rebuild after a change to one C++ line.
+        dependency: the rebuild after another version of a small dependency.
+    """
+
+    size: int
+    first: float
+    python: float
+    cpp: float
+    dependency: float
+
+
+@dataclass(frozen=True)
+class GpuSizes:
+    """Image sizes in bytes: `mnistctl:gpu`, and what pip installs on the same base."""
+
+    mnistctl: int
+    pip: int
+    pins: list[str]
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run of the benchmark.
+
+    Attributes:
+        builds: the figures of each Dockerfile, by name.
+        prediction: seconds of `docker run ... predict` minus those of `docker run BASE true`.
+        gpu: None if the images for the GPU were not built.
+    """
+
+    full: str
+    slim: str
+    torch: list[str]
+    machine: str
+    builds: dict[str, Figures]
+    prediction: float
+    gpu: GpuSizes | None
+
+    @classmethod
+    def load(cls) -> "Results":
+        """Read the results on record."""
+        values = json.loads(FILE.read_text())
+        values["builds"] = {name: Figures(**build) for name, build in values["builds"].items()}
+        values["gpu"] = values["gpu"] and GpuSizes(**values["gpu"])
+        return cls(**values)
+
+    def save(self) -> None:
+        """Replace the results on record."""
+        FILE.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    def section(self) -> str:
+        """Return the text for benchmarks/README.md."""
+        header = ["Dockerfile", "size", "first build"]
+        header += ["Python change", "C++ change", "dependency change"]
+        reference = self.builds[REFERENCE]
+        rows = [_row(name, build, reference) for name, build in self.builds.items()]
+        paragraphs = [
+            table(header, rows),
+            f"In parentheses: the ratio to rung 6. Bases: {self.full} and {self.slim}. "
+            f"PyTorch: {' and '.join(self.torch)}. Machine: {self.machine}.",
+            "`docker run mnistctl:predict predict img.png` takes "
+            f"{self.prediction:.2f} s longer than `docker run BASE true` (medians of 15 runs).",
+        ]
+        if self.gpu:
+            paragraphs.append(
+                f"`mnistctl:gpu` is {_megabytes(self.gpu.mnistctl)}. "
+                f"`pip install {' '.join(self.gpu.pins)}` makes an image of "
+                f"{_megabytes(self.gpu.pip)} (ratio {self.gpu.mnistctl / self.gpu.pip:.2f}). "
+                "Both use the Dockerfile's own base."
+            )
+        return "\n\n".join(paragraphs)
+
+
+def _row(name: str, build: Figures, reference: Figures) -> list[str]:
+    """Return a row of the table: each figure, and its ratio to the reference."""
+    times = (build.first, build.python, build.cpp, build.dependency)
+    references = (reference.first, reference.python, reference.cpp, reference.dependency)
+    return [
+        name,
+        f"{_megabytes(build.size)} ({build.size / reference.size:.2f})",
+        *(f"{own:.1f} s ({own / other:.2f})" for own, other in zip(times, references, strict=True)),
+    ]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

@@ -1,0 +1,130 @@
+"""An image file to a greyscale array: formats, limits, orientation and transparency."""
+
+import io
+from contextlib import nullcontext
+from threading import Lock
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mnistctl.errors import MnistctlError
+
+# Not every format that Pillow knows: some start other programs, and the TIFF library writes its
+# own messages to stderr.
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "AVIF")
+_MAX_BYTES = 16_000_000
+_MAX_PIXELS = 16_000_000
+_MAX_SIDE = 32_768
+# A JPEG file is decoded at an eighth of its size, so photographs of any camera are allowed.
+_MAX_JPEG_PIXELS = 100_000_000
+# Larger images are decoded one at a time, so that their memory does not add up.
+_LARGE_PIXELS = 2_000_000
+_large_image_lock = Lock()
+# Enough for a thin stroke on a sheet of paper.
+_WORKING_SIDE = 256
+
+
+def decode(file: BinaryIO) -> NDArray[np.uint8]:
+    """Read an image file as greyscale, black to white.
+
+    Args:
+        file: PNG, JPEG, GIF, BMP, PPM, WebP or AVIF, of up to 16 MB and 16 million pixels
+            (100 million in a JPEG file with a single scan). Of an animation, the first frame is
+            read.
+
+    Returns:
+        uint8, shape (height, width), with sides below 512.
+
+    Raises:
+        MnistctlError: the file is not an image, or is too large or damaged. The sentence lacks
+            its subject, the file's name.
+        OSError: the file cannot be read.
+    """
+    content = _read_bytes(file)
+    try:
+        return _greyscale(content)
+    except MnistctlError:
+        raise
+    except UnidentifiedImageError as error:
+        raise MnistctlError(
+            f"is not an image that mnistctl reads ({', '.join(_FORMATS)})"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise MnistctlError(
+            f"is too large: scale it down to {_MAX_PIXELS // 1_000_000} million pixels"
+        ) from error
+    except MemoryError as error:
+        raise MnistctlError("needs more memory than there is") from error
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        raise MnistctlError(f"is damaged ({' '.join(str(error).split())})") from error
+
+
+def _read_bytes(file: BinaryIO) -> BinaryIO:
+    """Read a file into memory: a pipe cannot seek, as a decoder must, and may never end."""
+    content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise MnistctlError(f"is larger than {_MAX_BYTES // 1_000_000} MB: scale it down")
+    if not content:
+        raise MnistctlError("is empty")
+    return io.BytesIO(content)
+
+
+def _greyscale(file: BinaryIO) -> NDArray[np.uint8]:
+    with Image.open(file, formats=_FORMATS) as opened:
+        if opened.format in ("JPEG", "MPO") and _has_one_scan(file):
+            _check_size(opened, _MAX_JPEG_PIXELS)
+            opened.draft("L", (_WORKING_SIDE, _WORKING_SIDE))
+        _check_size(opened, _MAX_PIXELS)
+        is_large = opened.width * opened.height > _LARGE_PIXELS
+        with _large_image_lock if is_large else nullcontext():
+            opened.load()
+            image = _reduce(opened)
+    if "exif" in image.info:
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "I":  # 16 bits
+        return (np.asarray(image) // 257).clip(0, 255).astype(np.uint8)
+    if image.mode == "F":  # 0 to 1
+        return np.asarray(np.nan_to_num(np.asarray(image)).clip(0, 1) * 255, np.uint8)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image if image.mode == "L" else image.convert("L"), np.uint8)
+
+
+def _has_one_scan(jpeg: BinaryIO) -> bool:
+    """Say whether a JPEG file can be decoded line by line, not held in memory whole.
+
+    It can if it is not progressive and its first scan has all components (ITU-T T.81).
+    """
+    components = 0
+    jpeg.seek(2)
+    while len(header := jpeg.read(4)) == 4:
+        marker, length = header[1], int.from_bytes(header[2:])
+        segment = jpeg.read(length - 2)
+        if marker in (0xC0, 0xC1):  # a frame that is not progressive
+            components = segment[5]
+        elif marker == 0xDA:  # the start of a scan
+            return components == segment[0]
+    return False
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels or max(image.size) > _MAX_SIDE:
+        raise MnistctlError(
+            f"is too large ({image.width}x{image.height} pixels; the limit is "
+            f"{max_pixels // 1_000_000} million, and {_MAX_SIDE:,} for a side): scale it down"
+        )
+
+
+def _reduce(image: Image.Image) -> Image.Image:
+    """Return the image at no more than twice the working size, in a mode that can be reduced."""
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode.startswith("I;16"):
+        image = image.convert("I")
+    factor = max(image.size) // _WORKING_SIDE
+    return image.reduce(factor) if factor > 1 else image

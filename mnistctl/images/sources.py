@@ -1,0 +1,98 @@
+"""Which images to read: arguments, directories and lists."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from mnistctl.errors import MnistctlError, path_error, read_error
+
+STDIN = "-"
+
+# The image files of a directory. A file named on the command line may have any name.
+SUFFIXES = (
+    ".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".webp",
+)  # fmt: skip
+
+_MAX_PATH = 65536
+
+
+def open_stdin() -> BinaryIO:
+    """Open standard input as bytes.
+
+    Not ``sys.stdin``: Python aborts if a thread is reading it when the program ends.
+
+    Raises:
+        MnistctlError: it is closed.
+    """
+    if sys.stdin is None:
+        raise MnistctlError("standard input is closed: '-' needs one to read")
+    return open(sys.stdin.fileno(), "rb", closefd=False)
+
+
+def read_list(path: Path, *, null: bool) -> Iterator[str]:
+    """Read a list of paths, one a line (with LF or CRLF) or, with ``null``, ended by NUL bytes.
+
+    Paths are yielded as they arrive: the list may be a pipe.
+
+    Raises:
+        MnistctlError: the list cannot be read, or is not a list of paths.
+    """
+    try:
+        with open_stdin() if str(path) == STDIN else path.open("rb") as file:
+            for entry in _split(file, b"\0" if null else b"\n"):
+                entry = entry if null else entry.removesuffix(b"\r")
+                if len(entry) > _MAX_PATH or b"\0" in entry:
+                    hint = "" if null else " (one a line; use -0 for `find -print0`)"
+                    raise path_error(path, f"is not a list of paths{hint}")
+                if entry:
+                    # "-" means standard input only on the command line.
+                    yield "./-" if entry == b"-" else os.fsdecode(entry)
+                elif null:
+                    raise path_error(path, "contains an empty path")
+    except OSError as error:
+        raise read_error(path, error) from error
+
+
+def expand(paths: Iterable[str]) -> Iterator[str | MnistctlError]:
+    """Replace each directory by the image files under it, sorted.
+
+    A directory that cannot be listed, or has no image file, becomes the error that says so.
+    """
+    for path in paths:
+        if path == STDIN or not os.path.isdir(path):  # noqa: PTH112 (keeps the user's spelling)
+            yield path
+            continue
+        empty = True
+        for found in _image_files(path):
+            empty = False
+            yield found
+        if empty:
+            yield path_error(path, f"is a directory without an image file ({', '.join(SUFFIXES)})")
+
+
+def _image_files(directory: str) -> Iterator[str | MnistctlError]:
+    try:
+        with os.scandir(directory) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError as error:
+        yield read_error(directory, error)
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _image_files(entry.path)
+        elif entry.name.lower().endswith(SUFFIXES):
+            yield entry.path
+
+
+def _split(file: BinaryIO, end: bytes) -> Iterator[bytes]:
+    """Split a stream, reading no further than the next entry needs."""
+    rest = b""
+    while chunk := os.read(file.fileno(), 65536):
+        *entries, rest = (rest + chunk).split(end)
+        yield from entries
+        if len(rest) > _MAX_PATH:
+            break
+    if rest:
+        yield rest

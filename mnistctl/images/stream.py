@@ -1,0 +1,135 @@
+"""Many images through the classifier: decoded in parallel, answered in order."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event, Semaphore
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnistctl import images
+from mnistctl.classifier import Classifier, Prediction
+from mnistctl.errors import MnistctlError
+from mnistctl.images import sources
+
+_BATCH = 32
+# Images decoded ahead of the one to answer: bounds the memory, however long the list is.
+_AHEAD = 1024
+
+_SMALL_BYTES = 50_000
+
+_Decoded = tuple[str, NDArray[np.float32]] | MnistctlError
+_Pending = str | MnistctlError | Future[_Decoded]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer for one image.
+
+    Attributes:
+        path: as the user, a directory or a list gave it; ``-`` is standard input.
+        image: the network's input, float32 (28, 28) in 0 to 1.
+        prediction: the network's output.
+    """
+
+    path: str
+    image: NDArray[np.float32]
+    prediction: Prediction
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the answer as JSON has it, with probabilities to six decimals."""
+        return {
+            "path": self.path,
+            "digit": self.prediction.digit,
+            "confidence": round(self.prediction.confidence, 6),
+            "probabilities": [round(value, 6) for value in self.prediction.probabilities],
+        }
+
+
+def classify(
+    paths: Iterable[str | MnistctlError], classifier: Classifier
+) -> Iterator[Answer | MnistctlError]:
+    """Classify images in order, each as soon as those before it are answered.
+
+    A thread draws the paths, since a list may be a pipe. A pool decodes large images and reads
+    pipes. Small images are decoded by the calling thread: that is mostly Python code, of which two
+    threads do less than one. Memory stays constant, however many paths there are.
+
+    Errors among the paths are passed on in their place.
+
+    Raises:
+        MnistctlError: the model fails, no thread can be started, or ``paths`` raises it.
+    """
+    pending: SimpleQueue[_Pending | None] = SimpleQueue()
+    free = Semaphore(_AHEAD)
+    closed = Event()
+    pool = ThreadPoolExecutor(1 + (os.cpu_count() or 1))
+
+    def feed() -> None:
+        try:
+            for path in paths:
+                free.acquire()
+                if closed.is_set():
+                    return
+                pending.put(pool.submit(_decode, path) if _is_slow(path) else path)
+        finally:
+            pending.put(None)
+
+    batch: list[_Decoded] = []
+
+    def answers() -> Iterator[Answer | MnistctlError]:
+        if batch:
+            yield from _predict(batch, classifier)
+            free.release(len(batch))
+            batch.clear()
+
+    try:
+        feeding = pool.submit(feed)
+        while (item := pending.get()) is not None:
+            if isinstance(item, Future):
+                if not item.done():
+                    yield from answers()
+                batch.append(item.result())
+            else:
+                batch.append(_decode(item))
+            if len(batch) == _BATCH or pending.empty():
+                yield from answers()
+        yield from answers()
+        feeding.result()
+    except RuntimeError as error:  # no more threads
+        raise MnistctlError(f"images cannot be read: {error}") from error
+    finally:
+        closed.set()
+        free.release()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _predict(batch: list[_Decoded], classifier: Classifier) -> Iterator[Answer | MnistctlError]:
+    decoded = [item[1] for item in batch if isinstance(item, tuple)]
+    predictions = iter(classifier.predict(np.stack(decoded)) if decoded else ())
+    for item in batch:
+        yield Answer(*item, next(predictions)) if isinstance(item, tuple) else item
+
+
+def _is_slow(path: str | MnistctlError) -> bool:
+    """Say whether an image takes long to decode, or is in a pipe, which may take forever."""
+    if isinstance(path, MnistctlError) or path == sources.STDIN:
+        return path == sources.STDIN
+    try:
+        status = os.stat(path)  # noqa: PTH116 (faster than Path)
+    except OSError:  # _decode reports it
+        return False
+    return not stat.S_ISREG(status.st_mode) or status.st_size > _SMALL_BYTES
+
+
+def _decode(path: str | MnistctlError) -> _Decoded:
+    if isinstance(path, MnistctlError):
+        return path
+    try:
+        return path, images.read(sources.open_stdin() if path == sources.STDIN else path)
+    except MnistctlError as error:
+        return error

@@ -1,0 +1,77 @@
+"""The state of an unfinished training in a file: tensors and plain values, never code."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from mnistctl import __version__, files
+from mnistctl.errors import MnistctlError, display_path, path_error, read_error
+from mnistctl.settings import TrainSettings
+
+INVALID = "is not a valid mnistctl checkpoint: start a new training"
+_MAX_BYTES = 50_000_000
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training.
+
+    Attributes:
+        data: checksum of the data set.
+        step: the number of finished steps.
+        tensors: the weights, the optimizer's state and the sums over the epoch, by name.
+    """
+
+    settings: TrainSettings
+    data: int
+    step: int
+    tensors: dict[str, Tensor]
+
+
+def write(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint as a safetensors file.
+
+    Raises:
+        MnistctlError: ``path`` cannot be written.
+    """
+    metadata = {
+        "mnistctl": __version__,
+        "settings": json.dumps(checkpoint.settings.to_dict()),
+        "data": str(checkpoint.data),
+        "step": str(checkpoint.step),
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
+    with files.replace(path) as file:
+        file.write(safetensors.torch.save(tensors, metadata))
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint, whose tensors may have any names, shapes and types.
+
+    Raises:
+        MnistctlError: the file cannot be read, is not a checkpoint, or is of another version.
+    """
+    try:
+        size = path.stat().st_size
+        if not path.is_file() or size > _MAX_BYTES:
+            raise path_error(path, INVALID)
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise read_error(path, error) from error
+    except safetensors.SafetensorError as error:
+        raise path_error(path, INVALID) from error
+    version = metadata.get("mnistctl", __version__)
+    if version != __version__:
+        writer = f"mnistctl {display_path(version)}, not {__version__}"
+        raise path_error(path, f"was written by {writer}: resume it with that version")
+    try:
+        settings = TrainSettings(**json.loads(metadata["settings"]))
+        return Checkpoint(settings, int(metadata["data"]), int(metadata["step"]), tensors)
+    except (KeyError, TypeError, ValueError, RecursionError, MnistctlError) as error:
+        raise path_error(path, INVALID) from error

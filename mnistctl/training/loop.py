@@ -1,0 +1,328 @@
+"""The training loop: epochs, batches, checkpoints and stopping."""
+
+import copy
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnistctl import dataset, files, signals
+from mnistctl.dataset import Dataset
+from mnistctl.errors import MnistctlError, Stopped, path_error
+from mnistctl.evaluation import Report
+from mnistctl.settings import Number, TrainSettings
+from mnistctl.training import checkpoint
+from mnistctl.training.augmentation import augment
+from mnistctl.training.checkpoint import Checkpoint
+from mnistctl.training.export import export
+from mnistctl.training.network import build_network
+
+_LABEL_SMOOTHING = 0.1
+_CALIBRATION_IMAGES = 4096
+# Reading the loss waits for the device, so it is not read at every step.
+_STEPS_BETWEEN_REPORTS = 10
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: the epoch, from 1, and its finished batches.
+
+    Attributes:
+        loss: mean cross-entropy in nats of these batches, without label smoothing.
+        accuracy: share of correct predictions in these batches, 0 to 1.
+        images_per_second: since the training started or was resumed.
+    """
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    loss: float
+    accuracy: float
+    images_per_second: float = field(compare=False)
+
+
+def train(
+    overrides: Mapping[str, Number],
+    output: Path,
+    data_dir: Path | None,
+    device: str,
+    checkpoint_path: Path | None,
+    resume: Path | None,
+    report: Callable[[Progress], None],
+) -> tuple[TrainSettings, Report]:
+    """Train a network, write the model file and evaluate it on the test set.
+
+    The settings are ``overrides`` and the defaults. A resumed training has its own settings, which
+    ``overrides`` must not contradict.
+
+    Raises:
+        MnistctlError: a file, the data set, the device or the training fails.
+        Stopped: a signal has come; the checkpoint is saved.
+    """
+    for path in filter(None, (output, checkpoint_path)):
+        files.check_writable(path)
+    target = choose_device(device)
+    data, test = dataset.load("train", data_dir), dataset.load("test", data_dir)
+    if resume:
+        training = Training.resume(resume, overrides, data, target)
+    else:
+        training = Training(TrainSettings(**overrides), data, target)  # type: ignore[arg-type]
+    training.run(checkpoint_path, report)
+    evaluation = export(training.calibrate(), test, output, training.settings.to_dict())
+    return training.settings, evaluation
+
+
+class Training:
+    """A training: the network, its optimizer, the data and the number of finished steps.
+
+    The data set lives on the device as 8-bit integers, and batches are gathered from it by index,
+    without a data loader (from KellerJordan/cifar10-airbench).
+    """
+
+    def __init__(self, settings: TrainSettings, data: Dataset, device: torch.device) -> None:
+        """Start a training.
+
+        Raises:
+            MnistctlError: the data set has fewer than two images.
+        """
+        if len(data) < 2:
+            raise MnistctlError("the data set has one image: training needs at least two")
+        self.settings = replace(settings, threads=settings.threads or torch.get_num_threads())
+        self.step = 0
+        torch.set_num_threads(self.settings.threads or 1)
+        torch.manual_seed(settings.seed)
+        self.network = build_network().to(device).to(memory_format=torch.channels_last)
+        # Every epoch has a seed of its own: a resumed training need not repeat those before.
+        self._epoch_seeds = torch.randint(2**62, (settings.epochs,)).tolist()
+        self._images = torch.tensor(data.images, device=device).unsqueeze(1)
+        self._labels = torch.tensor(data.labels, device=device, dtype=torch.int64)
+        self._checksum = zlib.crc32(data.labels.data, zlib.crc32(data.images.data))
+        self._batch_size = min(settings.batch_size, len(data))
+        self._batches = len(data) // self._batch_size
+        self._optimizer = _build_optimizer(self.network)
+        self._bfloat16 = _has_fast_bfloat16(device)
+        self._epoch_loss = torch.zeros((), device=device)
+        self._epoch_correct = torch.zeros((), device=device, dtype=torch.int64)
+
+    @classmethod
+    def resume(
+        cls, path: Path, overrides: Mapping[str, Number], data: Dataset, device: torch.device
+    ) -> "Training":
+        """Continue the training in a checkpoint.
+
+        On the CPU, the result is the same to the byte as without the interruption.
+
+        Raises:
+            MnistctlError: the file is not a checkpoint of this version, or it has other settings
+                than ``overrides``, or another data set.
+        """
+        saved = checkpoint.read(path)
+        for name, value in overrides.items():
+            if value != (found := getattr(saved.settings, name)):
+                setting = f"{name.replace('_', ' ')} {found}, not {value}"
+                raise path_error(path, f"was started with {setting}: leave that option out")
+        training = cls(saved.settings, data, device)
+        if saved.data != training._checksum:
+            raise path_error(path, "was made with another data set: use the same --data-dir")
+        tensors = training._tensors()
+        if (
+            not 0 <= saved.step <= saved.settings.epochs * training._batches
+            or _forms(saved.tensors) != _forms(tensors)
+            or not all(tensor.isfinite().all() for tensor in saved.tensors.values())
+        ):
+            raise path_error(path, checkpoint.INVALID)
+        for name, tensor in tensors.items():
+            tensor.copy_(saved.tensors[name])
+        training.step = saved.step
+        return training
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, or raise MnistctlError."""
+        tensors = self._tensors()
+        checkpoint.write(path, Checkpoint(self.settings, self._checksum, self.step, tensors))
+
+    def run(
+        self,
+        checkpoint_path: Path | None = None,
+        report: Callable[[Progress], None] = lambda _progress: None,
+    ) -> None:
+        """Train to the end, reporting every ten steps and after each epoch.
+
+        The checkpoint is saved after each epoch and when stopped.
+
+        Raises:
+            MnistctlError: the training diverged, or the checkpoint cannot be written.
+            Stopped: a signal has come; the training is as its last step left it.
+        """
+        with signals.deferred() as check_stop:
+            try:
+                for progress in self._steps(check_stop):
+                    report(progress)
+                    if checkpoint_path and progress.batch == progress.batches:
+                        self.save(checkpoint_path)
+                    check_stop()
+            except Stopped:
+                if checkpoint_path:
+                    self.save(checkpoint_path)
+                raise
+
+    def calibrate(self) -> nn.Sequential:
+        """Return a copy of the network whose probabilities are as often right as they say.
+
+        Smoothed labels make it less confident than it should be. Dividing its logits by a
+        temperature corrects that (C. Guo et al., "On calibration of modern neural networks", 2017).
+        Augmented training images, nearly as hard as unseen ones, serve to choose the temperature.
+        """
+        torch.manual_seed(self.settings.seed)
+        images, labels = self._augmented(_CALIBRATION_IMAGES)
+        network: nn.Sequential = copy.deepcopy(self.network).eval()
+        with torch.inference_mode():
+            logits = network(images / 255)
+            temperatures = torch.logspace(-1, 1, 200).tolist()
+            losses = [functional.cross_entropy(logits / t, labels).item() for t in temperatures]
+        temperature = temperatures[losses.index(min(losses))]
+        with torch.no_grad():
+            for parameter in network[-1].parameters():
+                parameter.div_(temperature)
+        return network
+
+    def _steps(self, check_stop: Callable[[], None]) -> Iterator[Progress]:
+        """Take every step that is left, and yield the progress now and then."""
+        start, first_step = time.monotonic(), self.step
+        for epoch in range(self.step // self._batches, self.settings.epochs):
+            batch = self.step - epoch * self._batches
+            if batch == 0:
+                self._epoch_loss.zero_()
+                self._epoch_correct.zero_()
+            for images, labels in self._epoch(epoch, batch, check_stop):
+                check_stop()
+                self._take_step(images, labels)
+                batch += 1
+                if batch % _STEPS_BETWEEN_REPORTS == 0 or batch == self._batches:
+                    trained = (self.step - first_step) * self._batch_size
+                    yield self._progress(epoch, batch, trained / (time.monotonic() - start))
+
+    def _epoch(
+        self, epoch: int, skipped: int, check_stop: Callable[[], None]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield uint8 images and labels: the batches of an epoch after the skipped ones."""
+        torch.manual_seed(self._epoch_seeds[epoch])
+        images, labels = self._augmented(len(self._labels), check_stop)
+        # Images that share a random transform go to different batches.
+        order = torch.randperm(len(labels)).to(labels.device)
+        for indices in order.split(self._batch_size)[skipped : self._batches]:
+            yield images[indices], labels[indices]
+
+    def _augmented(
+        self, count: int, check_stop: Callable[[], None] = lambda: None
+    ) -> tuple[Tensor, Tensor]:
+        """Return ``count`` images in random order, augmented, and their labels."""
+        indices = torch.randperm(len(self._labels))[:count].to(self._labels.device)
+        return augment(self._images[indices], check_stop), self._labels[indices]
+
+    def _take_step(self, images: Tensor, labels: Tensor) -> None:
+        """Update the weights with a batch."""
+        (group,) = self._optimizer.param_groups
+        steps = self.settings.epochs * self._batches
+        group["lr"] = learning_rate(self.step, steps, self.settings.learning_rate)
+        self.network.train()
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bfloat16):
+            logits = self.network(images / 255)
+        logits = logits.float()
+        self._optimizer.zero_grad()
+        functional.cross_entropy(logits, labels, label_smoothing=_LABEL_SMOOTHING).backward()
+        self._optimizer.step()
+        self.step += 1
+        with torch.no_grad():
+            self._epoch_loss += functional.cross_entropy(logits, labels)
+            self._epoch_correct += (logits.argmax(1) == labels).sum()
+
+    def _progress(self, epoch: int, batch: int, images_per_second: float) -> Progress:
+        loss = self._epoch_loss.item() / batch
+        if not math.isfinite(loss):
+            raise MnistctlError(
+                f"training diverged in epoch {epoch + 1} (the loss is not a finite number): "
+                f"try an --lr below {self.settings.learning_rate:g}"
+            )
+        accuracy = self._epoch_correct.item() / (batch * self._batch_size)
+        return Progress(
+            epoch + 1, self.settings.epochs, batch, self._batches, loss, accuracy, images_per_second
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that change during the training, not copied, by name."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            for key, value in self._optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}.{key}"] = value
+        return {**tensors, "epoch.loss": self._epoch_loss, "epoch.correct": self._epoch_correct}
+
+
+def learning_rate(step: int, steps: int, highest: float) -> float:
+    """Return the learning rate of a step, from 0, in a one-cycle schedule.
+
+    It rises from a tenth of the highest during 30 % of the steps, then falls to a ten-thousandth,
+    both along a cosine (L. Smith and N. Topin, "Super-convergence", 2018).
+    """
+    peak, last = 0.3 * steps - 1, steps - 1
+    if step <= peak:
+        start, end, share = highest / 10, highest, step / peak
+    else:
+        start, end, share = highest, highest / 10_000, (step - peak) / (last - peak)
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+def choose_device(name: str) -> torch.device:
+    """Return a device by name: ``auto`` (the fastest available), ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        MnistctlError: this machine, or this build of PyTorch, does not have it.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, found in available.items() if found)
+    if not available[name]:
+        raise MnistctlError(
+            f"--device {name}: PyTorch {torch.__version__} finds no such device (in a container, "
+            "use mnistctl:gpu and docker run --gpus all): use --device auto"
+        )
+    return torch.device(name)
+
+
+def _build_optimizer(network: nn.Module) -> torch.optim.Optimizer:
+    """Return AdamW with its state already there, so that every checkpoint has the same tensors."""
+    optimizer = torch.optim.AdamW(
+        network.parameters(), betas=(0.9, 0.99), weight_decay=0.05, fused=True
+    )
+    for parameter in network.parameters():
+        optimizer.state[parameter] = {
+            "step": torch.zeros((), device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    return optimizer
+
+
+def _forms(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Return the shape and the type of each tensor."""
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+
+
+def _has_fast_bfloat16(device: torch.device) -> bool:
+    """Say whether a device multiplies bfloat16 matrices in hardware, faster than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # An older PyTorch cannot tell. Intel's server processors have it since 2023.
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return device.type == "cpu" and bool(capabilities.get("amx_bf16"))

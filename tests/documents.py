@@ -1,0 +1,71 @@
+"""The code blocks of the documents, and a way to run them.
+
+A block with the language ``console`` or ``sh`` is run by ``test_docs.py``. The line above a block
+may say otherwise: ``<!-- run by WHERE -->`` or ``<!-- not run: REASON -->``.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "benchmarks" / "README.md",
+    ]
+)
+_BLOCK = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)
+_EXAMPLE = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.M)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced code block of a document.
+
+    Attributes:
+        mark: the comment above it, or an empty string.
+    """
+
+    document: Path
+    mark: str
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.document.relative_to(ROOT)}: {self.text.partition(chr(10))[0]}"
+
+    def run(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+        """Run each command and compare its output with the one below it.
+
+        In the document ``…`` marks output that varies within a line. Spaces at the end of a line
+        are ignored.
+        """
+        for command, expected in _EXAMPLE.findall(self.text):
+            result = subprocess.run(
+                ["sh", "-c", command],
+                cwd=directory,
+                env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+            output = re.sub(r" +$", "", result.stdout, flags=re.M)
+            pattern = re.escape(expected).replace("…", ".*")
+            assert re.fullmatch(pattern, output), f"$ {command}\n{output}"
+
+
+def blocks(document: Path | None = None) -> list[Block]:
+    """Return the code blocks of one document, or of all."""
+    return [
+        Block(path, mark, language, text)
+        for path in ([document] if document else DOCUMENTS)
+        for mark, language, text in _BLOCK.findall(path.read_text())
+    ]

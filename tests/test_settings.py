@@ -1,0 +1,87 @@
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnistctl.errors import MnistctlError
+from mnistctl.settings import LIMITS, TrainSettings
+
+VALID = st.builds(
+    TrainSettings,
+    epochs=st.integers(*map(int, LIMITS["epochs"])),
+    batch_size=st.integers(*map(int, LIMITS["batch_size"])),
+    learning_rate=st.floats(*LIMITS["learning_rate"]),
+    seed=st.integers(*map(int, LIMITS["seed"])),
+    threads=st.none() | st.integers(*map(int, LIMITS["threads"])),
+)
+
+
+def settings(name: str, value: Any) -> TrainSettings:
+    return TrainSettings(**{name: value})
+
+
+@given(VALID)
+def test_every_allowed_value_survives_the_way_through_a_checkpoint(valid: TrainSettings) -> None:
+    assert TrainSettings(**json.loads(json.dumps(valid.to_dict()))) == valid
+
+
+def test_defaults_leave_the_number_of_threads_to_pytorch() -> None:
+    assert TrainSettings().threads is None
+    assert "threads" not in TrainSettings().to_dict()
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("limit", [0, 1], ids=["least", "greatest"])
+def test_limit_itself_is_allowed(name: str, limit: int) -> None:
+    value = LIMITS[name][limit]
+    assert settings(name, value).to_dict()[name] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("epochs", 0, "the epochs is 0: give a number from 1 to 100000"),
+        ("epochs", 100_001, "the epochs is 100001: give a number from 1 to 100000"),
+        ("batch_size", 1, "the batch size is 1: give a number from 2 to 100000"),
+        ("batch_size", 100_001, "the batch size is 100001: give a number from 2 to 100000"),
+        ("learning_rate", 0.0, "the learning rate is 0.0: give a number from 1e-30 to 1e+30"),
+        ("learning_rate", 1e-310, "the learning rate is 1e-310: give a number from 1e-30 to 1e+30"),
+        ("learning_rate", 1e31, "the learning rate is 1e+31: give a number from 1e-30 to 1e+30"),
+        ("seed", -1, "the seed is -1: give a number from 0 to 4294967295"),
+        ("seed", 2**32, "the seed is 4294967296: give a number from 0 to 4294967295"),
+        ("threads", 0, "the threads is 0: give a number from 1 to 1024"),
+        ("threads", 1025, "the threads is 1025: give a number from 1 to 1024"),
+    ],
+)
+def test_value_outside_the_limits_is_refused(name: str, value: float, sentence: str) -> None:
+    with pytest.raises(MnistctlError) as refused:
+        settings(name, value)
+    assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_learning_rate_that_is_not_finite_is_refused(value: float) -> None:
+    with pytest.raises(MnistctlError, match=r"the learning rate is -?(nan|inf): give a number"):
+        settings("learning_rate", value)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("value", ["2", True, [2], {}], ids=repr)
+def test_value_of_another_type_is_refused(name: str, value: object) -> None:
+    with pytest.raises(MnistctlError, match=f"the {name.replace('_', ' ')} is "):
+        settings(name, value)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "seed", "threads"])
+def test_fraction_of_a_whole_number_is_refused(name: str) -> None:
+    with pytest.raises(MnistctlError, match=r"is 2\.0: give a number"):
+        settings(name, 2.0)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "learning_rate", "seed"])
+def test_setting_without_a_value_is_refused(name: str) -> None:
+    with pytest.raises(MnistctlError, match=r"is None: give a number"):
+        settings(name, None)
