@@ -71,18 +71,19 @@ class Classifier:
         self._name = name
         try:
             self._session = _session(model)
-            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
             self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            self._input, self._output = inputs[0].name, outputs[0].name
+            is_classifier = _is_batch(inputs, (1, SIDE, SIDE)) and _is_batch(outputs, (CLASSES,))
         except Exception as error:  # ONNX Runtime's exceptions have no other common base
             raise MnistctlError(
                 f"{name}: is not a model that ONNX Runtime can load: train one with mnistctl train"
             ) from error
-        if not (_is_batch(inputs, (1, SIDE, SIDE)) and _is_batch(outputs, (CLASSES,))):
+        if not is_classifier:
             raise MnistctlError(
-                f"{name}: is not a digit classifier: it maps {_describe(inputs)} to "
-                f"{_describe(outputs)}, not float [batch, 1, {SIDE}, {SIDE}] to [batch, {CLASSES}]"
+                f"{name}: is not a digit classifier, which maps float32 [batch, 1, {SIDE}, {SIDE}] "
+                f"to [batch, {CLASSES}]: name another model"
             )
-        self._input = inputs[0].name
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Classifier":
@@ -104,7 +105,7 @@ class Classifier:
             MnistctlError: the model fails, or a logit is not a finite number.
         """
         try:
-            (logits,) = self._session.run(None, {self._input: images[:, np.newaxis]})
+            (logits,) = self._session.run([self._output], {self._input: images[:, np.newaxis]})
             if logits.shape != (len(images), CLASSES) or not np.isfinite(logits).all():
                 raise ValueError
         except Exception as error:  # as in __init__
@@ -152,12 +153,7 @@ def _session(model: bytes) -> ort.InferenceSession:
 
 def _is_batch(values: list[ort.NodeArg], item: tuple[int, ...]) -> bool:
     """Say whether a model's inputs or outputs are one batch, of any size, of float32 items."""
-    return len(values) == 1 and (
-        values[0].type == "tensor(float)"
-        and tuple(values[0].shape[1:]) == item
-        and not isinstance(values[0].shape[0], int)
-    )
-
-
-def _describe(values: list[ort.NodeArg]) -> str:
-    return ", ".join(f"{value.type} {value.shape}" for value in values)
+    if len(values) != 1 or values[0].type != "tensor(float)":
+        return False
+    batch, *rest = values[0].shape or [0]
+    return not isinstance(batch, int) and tuple(rest) == item

@@ -59,6 +59,8 @@ def _target(path: Path) -> Path:
     """Return the file to replace, which ``path`` may link to."""
     try:
         target = Path(os.path.realpath(path))
+        with suppress(FileNotFoundError):
+            target.lstat()  # fails where the name is too long
     except OSError as error:
         raise write_error(path, error) from error
     if os.path.lexists(target) and not os.path.isfile(target):  # noqa: PTH113 (no OSError)

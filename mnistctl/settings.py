@@ -44,10 +44,8 @@ class TrainSettings:
                 continue
             least, greatest = LIMITS[name]
             if not (type(value) is type(least) and least <= value <= greatest):
-                raise MnistctlError(
-                    f"the {name.replace('_', ' ')} is {value!r}: "
-                    f"give a number from {least} to {greatest}"
-                )
+                setting = name.replace("_", " ")
+                raise MnistctlError(f"{setting} must be from {least} to {greatest}, not {value!r}")
 
     def to_dict(self) -> dict[str, Number]:
         """Return the values as JSON has them, without a number of threads that is None."""

@@ -5,16 +5,17 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from support import run_program
 
-from mnistctl.classifier import BUNDLED, Classifier, log_softmax
-from mnistctl.dataset import Digits
+from mnistctl.classifier import BUNDLED, Classifier, argmax, log_softmax
+from mnistctl.dataset import Dataset, as_input
 from mnistctl.errors import MnistctlError
-from mnistctl.evaluation import as_input
 
 
-def other_model(image: list[object], classes: int, weight: float = 0.0) -> bytes:
-    """A sound ONNX model that maps pictures of shape ``image`` to (batch, classes)."""
-    size = int(np.prod([side for side in image[1:] if isinstance(side, int)]))
+def other_model(image: list[str | int], classes: int, weight: float = 0.0) -> bytes:
+    """Return a valid ONNX model that maps images of a shape to (batch, classes)."""
+    size = math.prod(side for side in image[1:] if isinstance(side, int))
+    weights = [weight] * size * classes
     graph = helper.make_graph(
         [
             helper.make_node("Flatten", ["images"], ["flat"]),
@@ -23,63 +24,98 @@ def other_model(image: list[object], classes: int, weight: float = 0.0) -> bytes
         "other",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, image)],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
-        [
-            helper.make_tensor(
-                "weight", TensorProto.FLOAT, [size, classes], [weight] * size * classes
-            )
-        ],
+        [helper.make_tensor("weight", TensorProto.FLOAT, [size, classes], weights)],
     )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
-    return model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content
 
 
-def test_the_bundled_model_is_small() -> None:
+def test_bundled_model_is_small() -> None:
     assert BUNDLED.stat().st_size < 500_000
 
 
-def test_the_bundled_model_says_what_it_is() -> None:
-    metadata = Classifier.load().metadata
-    assert metadata["classes"] == "0 1 2 3 4 5 6 7 8 9"
-    assert metadata.keys() >= {
+def test_bundled_model_is_valid_onnx() -> None:
+    onnx.checker.check_model(onnx.load(BUNDLED), full_check=True)
+
+
+def test_bundled_model_describes_itself(classifier: Classifier) -> None:
+    assert classifier.metadata["classes"] == "0 1 2 3 4 5 6 7 8 9"
+    assert classifier.metadata.keys() >= {
         "input", "epochs", "seed", "test_accuracy", "mnistctl", "torch", "onnxruntime",
     }  # fmt: skip
 
 
-def test_probabilities_are_of_the_ten_digits_and_sum_to_one(mnist_test: Digits) -> None:
-    for prediction in Classifier.load().predict(as_input(mnist_test.images[:50])):
+def test_probabilities_of_the_ten_digits_sum_to_one(
+    classifier: Classifier, mnist_test: Dataset
+) -> None:
+    for prediction in classifier.predict(as_input(mnist_test.images[:50])):
         assert len(prediction.probabilities) == 10
         assert sum(prediction.probabilities) == pytest.approx(1)
 
 
-def test_the_digit_is_the_most_probable_and_the_confidence_its_probability(
-    mnist_test: Digits,
+def test_digit_is_the_most_probable_and_the_confidence_its_probability(
+    classifier: Classifier, mnist_test: Dataset
 ) -> None:
-    for prediction in Classifier.load().predict(as_input(mnist_test.images[:50])):
+    for prediction in classifier.predict(as_input(mnist_test.images[:50])):
         assert prediction.confidence == max(prediction.probabilities)
         assert prediction.digit == prediction.probabilities.index(prediction.confidence)
 
 
-def test_a_batch_is_classified_as_its_pictures_are_one_by_one(mnist_test: Digits) -> None:
-    classifier = Classifier.load()
+def test_batch_is_classified_as_its_images_are_one_by_one(
+    classifier: Classifier, mnist_test: Dataset
+) -> None:
     images = as_input(mnist_test.images[:20])
     alone = np.concatenate([classifier.logits(image[np.newaxis]) for image in images])
     np.testing.assert_allclose(classifier.logits(images), alone, atol=1e-4)
 
 
-def test_log_softmax_stands_huge_logits() -> None:
+def test_argmax_gives_the_digit_with_the_largest_logit() -> None:
+    logits = np.eye(10, dtype=np.float32)[[7, 2, 1]]
+    assert argmax(logits).tolist() == [7, 2, 1]
+
+
+def test_log_softmax_of_huge_logits_is_finite() -> None:
     logs = log_softmax(np.array([[1e30, 0.0]], np.float32))
     np.testing.assert_allclose(logs, [[0.0, -1e30]])
 
 
-def test_a_missing_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MnistctlError, match="cannot be read: No such file"):
+def test_model_file_is_named_in_its_errors(tmp_path: Path) -> None:
+    (tmp_path / "a\nb.onnx").write_bytes(b"not a model")
+    with pytest.raises(
+        MnistctlError, match=r"/a\\nb\.onnx: is not a model that ONNX Runtime can load"
+    ):
+        Classifier.load(tmp_path / "a\nb.onnx")
+
+
+def test_missing_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MnistctlError, match=r"nowhere\.onnx: cannot be read: No such file"):
         Classifier.load(tmp_path / "nowhere.onnx")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a model", BUNDLED.read_bytes()[:1000]])
-def test_what_is_no_onnx_is_refused(content: bytes) -> None:
-    with pytest.raises(MnistctlError, match="name: is not a model that ONNX Runtime can load"):
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a model", BUNDLED.read_bytes()[:1000]],
+    ids=["empty", "text", "truncated"],
+)
+def test_file_that_is_not_onnx_is_refused(content: bytes) -> None:
+    with pytest.raises(MnistctlError, match=r"^name: is not a model that ONNX Runtime can load"):
         Classifier(content, "name")
+
+
+def test_damaged_model_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    # ONNX Runtime quotes the operator in an exception that is not UTF-8 either.
+    damaged = BUNDLED.read_bytes().replace(b'"\x04Conv', b'"\x04Co\xffv', 1)
+    with pytest.raises(MnistctlError, match=r"^name: is not a model that ONNX Runtime can load"):
+        Classifier(damaged, "name")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", [b"batch", b"images", b"logits"])
+def test_model_with_a_name_that_is_not_utf8_is_refused(name: bytes) -> None:
+    model = other_model(["batch", 1, 28, 28], 10)
+    with pytest.raises(MnistctlError, match=r"^name: is not a model that ONNX Runtime can load"):
+        Classifier(model.replace(name, name[:-1] + b"\xff"), "name")
 
 
 @pytest.mark.parametrize(
@@ -87,19 +123,19 @@ def test_what_is_no_onnx_is_refused(content: bytes) -> None:
     [(["batch", 1, 32, 32], 10), (["batch", 3, 28, 28], 10), (["batch", 784], 10),
      ([1, 1, 28, 28], 10), (["batch", 1, 28, 28], 26)],
 )  # fmt: skip
-def test_a_model_of_other_pictures_or_classes_is_refused(image: list[object], classes: int) -> None:
-    with pytest.raises(MnistctlError, match="name: is not a digit classifier: it maps"):
+def test_model_of_other_images_or_classes_is_refused(image: list[str | int], classes: int) -> None:
+    with pytest.raises(MnistctlError, match=r"^name: is not a digit classifier, which maps"):
         Classifier(other_model(image, classes), "name")
 
 
 @pytest.mark.parametrize("weight", [math.nan, math.inf, 3e38])
-def test_logits_that_are_no_numbers_are_refused(weight: float) -> None:
+def test_logits_that_are_not_finite_are_refused(weight: float) -> None:
     classifier = Classifier(other_model(["batch", 1, 28, 28], 10, weight), "name")
-    with pytest.raises(MnistctlError, match="name: gives no 10 numbers for each picture"):
+    with pytest.raises(MnistctlError, match=r"^name: does not give 10 numbers for an image"):
         classifier.predict(np.ones((1, 28, 28), np.float32))
 
 
-def test_a_model_that_fails_when_it_is_run_is_refused() -> None:
+def test_model_that_fails_when_it_runs_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     model = onnx.load_from_string(other_model(["batch", 1, 28, 28], 10))
     model.graph.node[-1].output[0] = "product"
     model.graph.node.extend(
@@ -112,13 +148,12 @@ def test_a_model_that_fails_when_it_is_run_is_refused() -> None:
     )
     model.graph.initializer.append(helper.make_tensor("nothing", TensorProto.FLOAT, [1], [0.0]))
     classifier = Classifier(model.SerializeToString(), "name")
-    with pytest.raises(MnistctlError, match="name: fails when it is run"):
+    with pytest.raises(MnistctlError, match=r"^name: does not give 10 numbers for an image"):
         classifier.predict(np.ones((1, 28, 28), np.float32))
+    assert capfd.readouterr() == ("", "")
 
 
-def test_a_model_reads_no_file_beside_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_model_reads_no_file_beside_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights").write_bytes(bytes(4 * 7840))
     model = onnx.load_from_string(other_model(["batch", 1, 28, 28], 10))
@@ -126,9 +161,20 @@ def test_a_model_reads_no_file_beside_itself(
     weight.ClearField("float_data")
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.add(key="location", value="weights")
-    with pytest.raises(MnistctlError, match="not a model that ONNX Runtime can load"):
+    with pytest.raises(MnistctlError, match=r"^name: is not a model that ONNX Runtime can load"):
         Classifier(model.SerializeToString(), "name")
 
 
-def test_the_bundled_model_is_valid_onnx() -> None:
-    onnx.checker.check_model(onnx.load(BUNDLED), full_check=True)
+def test_missing_extension_is_one_error_with_a_remedy(tmp_path: Path) -> None:
+    program = """
+import sys
+sys.modules["mnistctl._core"] = None  # as if there were no such module
+from mnistctl.errors import MnistctlError
+try:
+    import mnistctl.classifier
+except MnistctlError as error:
+    print(error)
+"""
+    result = run_program(program, tmp_path)
+    assert "lacks the compiled extension (_core): run `pip install -e .`" in result.stdout
+    assert result.stderr == ""

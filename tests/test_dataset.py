@@ -120,7 +120,7 @@ def test_lone_file_is_refused_with_the_name_of_the_missing_one(
 def test_truncated_file_is_refused(folder: Path, kept: int) -> None:
     path = folder / IMAGES
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(MnistctlError, match=f"{IMAGES}: (is not an IDX file|does not have)"):
+    with pytest.raises(MnistctlError, match=f"{IMAGES}: (is not an IDX file|does not h)"):
         dataset.load("test", folder)
 
 
@@ -156,13 +156,13 @@ def test_wrong_magic_number_is_refused(folder: Path, magic: str) -> None:
 def test_file_with_more_values_than_its_header_announces_is_refused(folder: Path) -> None:
     with (folder / LABELS).open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(MnistctlError, match="does not have the 20 values that its header"):
+    with pytest.raises(MnistctlError, match=r"does not \w+ the 20 values .*header"):
         dataset.load("test", folder)
 
 
 def test_header_that_announces_gigabytes_is_refused(folder: Path) -> None:
     (folder / IMAGES).write_bytes(bytes.fromhex("00000803ffffffffffffffffffffffff"))
-    with pytest.raises(MnistctlError, match="does not have the 4294967295 x 4294967295"):
+    with pytest.raises(MnistctlError, match="the 4294967295 x 4294967295 x 4294967295 values"):
         dataset.load("test", folder)
 
 
@@ -193,7 +193,7 @@ def test_labels_and_images_that_differ_in_number_are_refused(
     folder: Path, mnist_test: Dataset
 ) -> None:
     (folder / LABELS).write_bytes(idx(mnist_test.labels[:19]))
-    with pytest.raises(MnistctlError, match=f"has 19 labels for the 20 images in {IMAGES}"):
+    with pytest.raises(MnistctlError, match=rf"{LABELS}: has labels of shape \(19,\), not \(20,\)"):
         dataset.load("test", folder)
 
 
@@ -211,7 +211,9 @@ def test_images_of_32_bits_are_refused(folder: Path) -> None:
 
 def test_labels_of_three_dimensions_are_refused(folder: Path) -> None:
     (folder / LABELS).write_bytes(idx(np.zeros((20, 1, 1), np.uint8)))
-    with pytest.raises(MnistctlError, match=f"{LABELS}: has 3 dimensions, not 1"):
+    with pytest.raises(
+        MnistctlError, match=rf"{LABELS}: has labels of shape \(20, 1, 1\), not \(20,\)"
+    ):
         dataset.load("test", folder)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistctl.errors import MnistctlError, display_path, read_error, write_error
+from mnistctl.errors import MnistctlError, display_path, path_error, read_error, write_error
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,10 @@ def test_every_path_is_displayed_in_printable_characters(path: bytes) -> None:
     text = display_path(path.decode(errors="surrogateescape"))
     assert text.isprintable()
     assert text.encode().decode() == text
+
+
+def test_error_about_a_path_starts_with_the_path_on_one_line() -> None:
+    assert str(path_error("a\nb.png", "is blank")) == r"a\nb.png: is blank"
 
 
 @pytest.mark.parametrize(

@@ -6,30 +6,31 @@ import torch
 from support import names
 from torch import nn
 
-from mnistctl import dataset, export
+import mnistctl
+from mnistctl import dataset
 from mnistctl.classifier import Classifier
-from mnistctl.dataset import Digits
+from mnistctl.dataset import Dataset, as_input
 from mnistctl.errors import MnistctlError
-from mnistctl.evaluation import as_input
-from mnistctl.network import network
+from mnistctl.training import export
+from mnistctl.training.network import build_network
 
 
 @pytest.fixture
-def few(mnist_test: Digits) -> Digits:
-    return Digits(mnist_test.images[:50], mnist_test.labels[:50])
+def few(mnist_test: Dataset) -> Dataset:
+    return Dataset(mnist_test.images[:50], mnist_test.labels[:50])
 
 
 @pytest.fixture
 def untrained() -> nn.Sequential:
     """A network whose batch statistics are not the initial zeros and ones."""
     torch.manual_seed(0)
-    made = network()
-    made(torch.rand(64, 1, 28, 28))
-    return made
+    network = build_network()
+    network(torch.rand(64, 1, 28, 28))
+    return network
 
 
-def test_the_model_file_gives_pytorch_s_logits(
-    tmp_path: Path, untrained: nn.Sequential, few: Digits
+def test_the_model_file_gives_the_logits_of_pytorch(
+    tmp_path: Path, untrained: nn.Sequential, few: Dataset
 ) -> None:
     path = tmp_path / "model.onnx"
     export.export(untrained, few, path, {})
@@ -39,8 +40,8 @@ def test_the_model_file_gives_pytorch_s_logits(
     np.testing.assert_allclose(Classifier.load(path).logits(images), expected, atol=1e-4)
 
 
-def test_the_model_file_records_facts_accuracy_and_versions(
-    tmp_path: Path, untrained: nn.Sequential, few: Digits
+def test_the_model_file_stores_settings_accuracy_and_versions_as_metadata(
+    tmp_path: Path, untrained: nn.Sequential, few: Dataset
 ) -> None:
     path = tmp_path / "model.onnx"
     report = export.export(untrained, few, path, {"epochs": 3})
@@ -48,10 +49,11 @@ def test_the_model_file_records_facts_accuracy_and_versions(
     assert metadata["epochs"] == "3"
     assert float(metadata["test_accuracy"]) == pytest.approx(report.accuracy)
     assert metadata["torch"] == torch.__version__
+    assert metadata["mnistctl"] == mnistctl.__version__
 
 
 def test_the_same_network_gives_the_same_bytes(
-    tmp_path: Path, untrained: nn.Sequential, few: Digits
+    tmp_path: Path, untrained: nn.Sequential, few: Dataset
 ) -> None:
     paths = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
     for path in paths:
@@ -60,7 +62,7 @@ def test_the_same_network_gives_the_same_bytes(
 
 
 def test_a_model_file_has_the_mode_of_any_new_file(
-    tmp_path: Path, untrained: nn.Sequential, few: Digits
+    tmp_path: Path, untrained: nn.Sequential, few: Dataset
 ) -> None:
     path = tmp_path / "model.onnx"
     export.export(untrained, few, path, {})
@@ -68,8 +70,8 @@ def test_a_model_file_has_the_mode_of_any_new_file(
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
-def test_logits_that_differ_from_pytorch_s_leave_the_earlier_file(
-    tmp_path: Path, untrained: nn.Sequential, few: Digits, monkeypatch: pytest.MonkeyPatch
+def test_logits_that_differ_from_those_of_pytorch_leave_the_earlier_file(
+    tmp_path: Path, untrained: nn.Sequential, few: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"earlier")
@@ -81,6 +83,6 @@ def test_logits_that_differ_from_pytorch_s_leave_the_earlier_file(
     assert names(tmp_path) == ["model.onnx"]
 
 
-def test_a_layer_that_is_not_translated_is_named() -> None:
+def test_a_layer_without_an_onnx_operator_is_named() -> None:
     with pytest.raises(TypeError, match="GELU"):
         export.to_onnx(nn.Sequential(nn.Flatten(), nn.GELU(), nn.Linear(784, dataset.CLASSES)))

@@ -1,40 +1,18 @@
-import fcntl
-import os
-import pty
 import re
-import struct
+import shlex
+import signal
 import subprocess
-import termios
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
-from support import MNISTCTL
+from commands import run_main, run_on_terminal
+from support import names
 
 from mnistctl import terminal
-
-
-def on_a_terminal(*arguments: object, columns: int = 100) -> str:
-    """Run ``mnistctl`` on a terminal of its own and return all that it wrote there."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    with subprocess.Popen(
-        [*MNISTCTL, *map(str, arguments)],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment,
-    ):
-        os.close(theirs)
-        written = b""
-        try:
-            while part := os.read(ours, 65536):
-                written += part
-        except OSError:  # how Linux says that a terminal's last writer is gone
-            pass
-    os.close(ours)
-    return written.decode()
+from mnistctl.errors import ExitStatus, Stopped
+from mnistctl.training.loop import Training
 
 
 def test_a_drawing_has_a_line_a_row_and_two_characters_a_pixel() -> None:
@@ -45,22 +23,66 @@ def test_a_drawing_has_a_line_a_row_and_two_characters_a_pixel() -> None:
     assert lines[2] == "  ░░▒▒▓▓██"
 
 
-@pytest.mark.parametrize(("share", "text"), [(0.99514, "99.51 %"), (1.0, "100.00 %"), (None, "–")])
-def test_a_share_is_shown_in_percent(share: float | None, text: str) -> None:
+@pytest.mark.parametrize(("share", "text"), [(0.99514, "99.51 %"), (1.0, "100.00 %"), (None, "-")])
+def test_a_share_is_printed_in_percent(share: float | None, text: str) -> None:
     assert terminal.percent(share) == text
 
 
-def test_training_moves_on_a_terminal(small_mnist: Path, tmp_path: Path) -> None:
-    seen = on_a_terminal(
-        "train", "--epochs", "2", "--data-dir", small_mnist, "-o", tmp_path / "model.onnx"
+Stop = tuple[Path, list[str], str]
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> Stop:
+    """A training on a narrow terminal, stopped with Ctrl-C after its first epoch.
+
+    Returns its working directory, its command line and the text on the terminal.
+    """
+    directory = tmp_path_factory.mktemp("terminal")
+    arguments = ["train", "--epochs", "1000", "--threads", "1", "--data-dir", str(small_mnist)]
+    arguments += ["--output", "a model.onnx", "--checkpoint", "it's run.ckpt"]
+
+    def stop(text: str, process: "subprocess.Popen[bytes]") -> None:
+        if "epoch 1/1000" in text:
+            process.send_signal(signal.SIGINT)
+
+    return directory, arguments, run_on_terminal(*arguments, cwd=directory, columns=60, watch=stop)
+
+
+def test_a_training_shows_a_bar_and_a_line_for_each_epoch(stopped: Stop) -> None:
+    _, _, text = stopped
+    line = r"epoch 1/1000  loss \d\.\d{4}  accuracy \d+\.\d\d %"
+    assert re.search(
+        rf"\n{line}  [\d,]+ images/s *\r\n", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "\n", text)
     )
-    assert "\x1b[" in seen
-    assert re.search(r"epoch \d/2  batch \d/2  loss \d", seen)
-    assert re.search(r"epoch 1/2  loss \d\.\d{4}  [\d,]+ images/s", seen)
+    assert "━" in text
 
 
-def test_the_confusion_matrix_fits_eighty_columns_and_marks_mistakes() -> None:
-    seen = on_a_terminal("validate", columns=80)
-    assert "\x1b[31m" in seen
-    assert all(digit in seen for digit in "0123456789")
-    assert "…" not in seen
+def test_the_command_that_resumes_is_one_unbroken_line(stopped: Stop) -> None:
+    directory, arguments, text = stopped
+    line = text.rpartition("mnistctl: stopped; resume with: ")[2]
+    assert shlex.split(line) == ["mnistctl", *arguments, "--resume", "it's run.ckpt"]
+    assert line.count("\n") == 1
+    assert names(directory) == ["it's run.ckpt"]
+
+
+def test_the_command_that_resumes_works_when_pasted(
+    stopped: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+
+    def run(training: Training, *_arguments: object) -> NoReturn:
+        steps.append(training.step)
+        raise Stopped(ExitStatus.INTERRUPTED)
+
+    monkeypatch.setattr(Training, "run", run)
+    directory, _, text = stopped
+    command = shlex.split(text.rpartition("resume with: ")[2])
+    assert run_main(*command[1:], cwd=directory).returncode == ExitStatus.INTERRUPTED
+    assert steps[0] >= 2
+
+
+def test_the_confusion_matrix_fits_eighty_columns_and_marks_mistakes(tmp_path: Path) -> None:
+    text = run_on_terminal("validate", cwd=tmp_path, columns=80)
+    assert "\x1b[31m" in text
+    assert all(digit in text for digit in "0123456789")
+    assert "…" not in text

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mnistctl import __version__, files
 from mnistctl.errors import MnistctlError, display_path, path_error, read_error
-from mnistctl.settings import TrainSettings
+from mnistctl.settings import LIMITS, TrainSettings
 
 INVALID = "is not a valid mnistctl checkpoint: start a new training"
 _MAX_BYTES = 50_000_000
@@ -68,10 +68,13 @@ def read(path: Path) -> Checkpoint:
         raise path_error(path, INVALID) from error
     version = metadata.get("mnistctl", __version__)
     if version != __version__:
-        writer = f"mnistctl {display_path(version)}, not {__version__}"
+        writer = f"mnistctl {display_path(version)[:64]}, not {__version__}"
         raise path_error(path, f"was written by {writer}: resume it with that version")
     try:
-        settings = TrainSettings(**json.loads(metadata["settings"]))
+        values = json.loads(metadata["settings"])
+        settings = TrainSettings(**values)
+        if values.keys() != LIMITS.keys():  # a default is not what the training had
+            raise path_error(path, INVALID)
         return Checkpoint(settings, int(metadata["data"]), int(metadata["step"]), tensors)
     except (KeyError, TypeError, ValueError, RecursionError, MnistctlError) as error:
         raise path_error(path, INVALID) from error

@@ -1,0 +1,244 @@
+"""Checkpoint files; what is refused is never executed, and leaves the file."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from support import names
+from torch import Tensor
+
+import mnistctl
+from mnistctl.dataset import Dataset
+from mnistctl.errors import MnistctlError
+from mnistctl.settings import TrainSettings
+from mnistctl.training import checkpoint
+from mnistctl.training.checkpoint import Checkpoint
+from mnistctl.training.loop import Training
+
+CPU = torch.device("cpu")
+SETTINGS = TrainSettings(epochs=2, batch_size=16, threads=1)
+
+
+@pytest.fixture(scope="module")
+def data(mnist_test: Dataset) -> Dataset:
+    return Dataset(mnist_test.images[:64], mnist_test.labels[:64])
+
+
+@pytest.fixture(scope="module")
+def valid(tmp_path_factory: pytest.TempPathFactory, data: Dataset) -> bytes:
+    """The checkpoint of a training, of eight steps, after its first four."""
+    path = tmp_path_factory.mktemp("checkpoint") / "run.ckpt"
+    training = Training(SETTINGS, data, CPU)
+
+    def stop(_progress: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.run(report=stop)
+    training.save(path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a test puts its checkpoint: in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "run.ckpt"
+
+
+def parts(content: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the metadata and the tensors of a checkpoint."""
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+    return metadata, safetensors.torch.load(content)
+
+
+def assert_refused(path: Path, data: Dataset) -> None:
+    with pytest.raises(MnistctlError, match=r"run\.ckpt: is not a valid mnistctl checkpoint: "):
+        Training.resume(path, {}, data, CPU)
+
+
+def test_what_is_written_is_read_again(path: Path) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7)}
+    checkpoint.write(path, Checkpoint(SETTINGS, data=2**32 - 1, step=5, tensors=tensors))
+    found = checkpoint.read(path)
+    assert (found.settings, found.data, found.step) == (SETTINGS, 2**32 - 1, 5)
+    assert found.tensors.keys() == tensors.keys()
+    assert all(torch.equal(found.tensors[name], tensors[name]) for name in tensors)
+
+
+def test_it_has_the_weights_the_optimizer_the_sums_and_the_settings(valid: bytes) -> None:
+    metadata, tensors = parts(valid)
+    assert json.loads(metadata["settings"]) == SETTINGS.to_dict()
+    assert (metadata["mnistctl"], metadata["step"]) == (mnistctl.__version__, "4")
+    assert {name.partition(".")[0] for name in tensors} == {"network", "optimizer", "epoch"}
+
+
+def test_nothing_in_it_names_pytorch_or_its_version(
+    valid: bytes, path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert b"torch" not in valid
+    assert torch.__version__.encode() not in valid
+    path.write_bytes(valid)
+    monkeypatch.setattr(torch, "__version__", "9.9.9")
+    assert Training.resume(path, {}, data, CPU).step == 4
+
+
+# Files that are not checkpoints
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("executed",)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"not a checkpoint"),
+        lambda path: path.write_bytes(pickle.dumps(Hostile())),
+        lambda path: torch.save({"mnistctl": Hostile()}, path),
+        lambda path: torch.save({"weights": torch.zeros(3)}, path),
+        lambda path: safetensors.torch.save_file({"weights": torch.zeros(3)}, path),
+        lambda path: safetensors.torch.save_file({}, path, {"mnistctl": mnistctl.__version__}),
+        lambda path: os.mkfifo(path),
+        lambda path: path.mkdir(),
+    ],
+    ids=["empty", "text", "hostile pickle", "hostile archive", "archive", "other tensors",
+         "without settings", "FIFO", "directory"],
+)  # fmt: skip
+def test_what_is_not_a_checkpoint_is_refused_and_never_executed(
+    make: Callable[[Path], object], path: Path, data: Dataset
+) -> None:
+    make(path)
+    assert_refused(path, data)
+    assert names(path.parent) == ["run.ckpt"]
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.5, 0.999])
+def test_a_truncated_checkpoint_is_refused(
+    valid: bytes, path: Path, data: Dataset, share: float
+) -> None:
+    path.write_bytes(valid[: int(share * len(valid))])
+    assert_refused(path, data)
+
+
+def test_a_file_that_is_too_large_is_refused(valid: bytes, path: Path, data: Dataset) -> None:
+    with path.open("wb") as file:
+        file.write(valid)
+        file.truncate(50_000_001)
+    assert_refused(path, data)
+
+
+def test_a_file_that_is_missing_is_named(path: Path, data: Dataset) -> None:
+    with pytest.raises(MnistctlError, match=r"run\.ckpt: cannot be read: No such file"):
+        Training.resume(path, {}, data, CPU)
+
+
+# Checkpoints with a part that does not fit
+
+
+def settings_with(**changes: object) -> Callable[[dict[str, str]], None]:
+    """Return a change of the metadata: of settings, or None to remove one."""
+
+    def change(metadata: dict[str, str]) -> None:
+        settings = json.loads(metadata["settings"]) | changes
+        settings = {name: value for name, value in settings.items() if value is not None}
+        metadata["settings"] = json.dumps(settings)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda metadata: metadata.update(step="-1"),
+        lambda metadata: metadata.update(step="9"),
+        lambda metadata: metadata.update(step=str(10**18)),
+        lambda metadata: metadata.update(step="9" * 5000),
+        lambda metadata: metadata.update(step="four"),
+        lambda metadata: metadata.pop("step"),
+        lambda metadata: metadata.update(data="abc"),
+        lambda metadata: metadata.pop("data"),
+        lambda metadata: metadata.pop("settings"),
+        lambda metadata: metadata.update(settings=""),
+        lambda metadata: metadata.update(settings="{}"),
+        lambda metadata: metadata.update(settings="[]"),
+        lambda metadata: metadata.update(settings="null"),
+        lambda metadata: metadata.update(settings="[" * 100_000),
+        settings_with(epochs=10**9),
+        settings_with(epochs=True),
+        settings_with(epochs=2.0),
+        settings_with(batch_size=1),
+        settings_with(learning_rate=1e-310),
+        settings_with(learning_rate=float("nan")),
+        settings_with(learning_rate=float("inf")),
+        settings_with(seed=2**32),
+        settings_with(threads="2"),
+        settings_with(threads=1025),
+        settings_with(momentum=0.9),
+        *(settings_with(**{name: None}) for name in SETTINGS.to_dict()),
+    ],
+)
+def test_metadata_that_does_not_fit_is_refused(
+    change: Callable[[dict[str, str]], object], valid: bytes, path: Path, data: Dataset
+) -> None:
+    metadata, tensors = parts(valid)
+    change(metadata)
+    safetensors.torch.save_file(tensors, path, metadata)
+    assert_refused(path, data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: tensors.clear(),
+        lambda tensors: tensors.pop("network.0.weight"),
+        lambda tensors: tensors.pop("optimizer.0.weight.exp_avg"),
+        lambda tensors: tensors.pop("optimizer.0.weight.step"),
+        lambda tensors: tensors.pop("epoch.loss"),
+        lambda tensors: tensors.update(extra=torch.zeros(1)),
+        lambda tensors: tensors.update({"network.0.weight": torch.zeros(3)}),
+        lambda tensors: tensors.update({"optimizer.0.weight.exp_avg": torch.zeros(1)}),
+        lambda tensors: tensors.update({"epoch.correct": torch.zeros(2, dtype=torch.int64)}),
+        lambda tensors: tensors.update({"epoch.correct": torch.zeros(())}),
+        lambda tensors: tensors.update({"network.0.weight": tensors["network.0.weight"].double()}),
+        lambda tensors: tensors["network.0.weight"].fill_(float("nan")),
+        lambda tensors: tensors["optimizer.0.weight.exp_avg_sq"].view(-1)[7:8].fill_(float("inf")),
+        lambda tensors: tensors["epoch.loss"].fill_(float("nan")),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(
+    change: Callable[[dict[str, Tensor]], Any], valid: bytes, path: Path, data: Dataset
+) -> None:
+    metadata, tensors = parts(valid)
+    change(tensors)
+    safetensors.torch.save_file(tensors, path, metadata)
+    assert_refused(path, data)
+
+
+def test_unchanged_metadata_and_tensors_are_accepted(
+    valid: bytes, path: Path, data: Dataset
+) -> None:
+    metadata, tensors = parts(valid)
+    safetensors.torch.save_file(tensors, path, metadata)
+    assert Training.resume(path, {}, data, CPU).step == 4
+
+
+def test_the_checkpoint_of_another_version_names_both(
+    valid: bytes, path: Path, data: Dataset
+) -> None:
+    metadata, tensors = parts(valid)
+    safetensors.torch.save_file(tensors, path, {**metadata, "mnistctl": "0.0.1\n"})
+    with pytest.raises(MnistctlError) as error:
+        Training.resume(path, {}, data, CPU)
+    message = rf"run.ckpt: was written by mnistctl 0.0.1\n, not {mnistctl.__version__}: "
+    assert message in str(error.value)

@@ -1,0 +1,114 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from PIL import Image
+from support import error_allowed, inverted, photograph, saved, sheet
+
+from mnistctl import dataset, images
+from mnistctl.classifier import Classifier
+from mnistctl.dataset import Dataset, Split
+from mnistctl.errors import MnistctlError
+from mnistctl.images.normalise import normalise
+
+Grey = NDArray[np.uint8]
+
+DIGITS = dataset.load("test").images[:200]
+
+
+def on_glass(digit: Grey) -> Image.Image:
+    """Return black ink on a transparent background."""
+    ink = sheet(digit)
+    image = Image.new("RGBA", ink.size, (0, 0, 0, 0))
+    image.putalpha(ink)
+    return image
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_image_of_mnist_passes_unchanged(split: Split) -> None:
+    for image in dataset.load(split).images:
+        expected = image / np.float32(255)
+        assert np.array_equal(normalise(image), expected)
+
+
+def test_image_of_mnist_in_dark_on_light_becomes_the_image(mnist_test: Dataset) -> None:
+    for image in mnist_test.images[:1000]:
+        np.testing.assert_array_equal(normalise(255 - image), image / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [sheet, lambda digit: inverted(sheet(digit)), photograph, on_glass],
+    ids=["light on dark", "dark on light", "photograph", "transparent"],
+)
+def test_digits_on_a_sheet_are_classified(
+    draw: Callable[[Grey], Image.Image], mnist_test: Dataset, classifier: Classifier
+) -> None:
+    inputs = [images.read(saved(draw(digit), compress_level=0)) for digit in DIGITS[:100]]
+    predicted = [prediction.digit for prediction in classifier.predict(np.stack(inputs))]
+    assert np.mean(predicted == mnist_test.labels[:100]) >= 0.97
+
+
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=60)))
+def test_any_greyscale_image_becomes_a_digit_or_is_blank(grey: Grey) -> None:
+    with error_allowed():
+        digit = normalise(grey)
+        assert digit.shape == (28, 28)
+        assert digit.dtype == np.float32
+        assert digit.min() >= 0
+        assert digit.max() <= 1
+
+
+@given(st.integers(0, 199), st.sampled_from([100, 200]), st.booleans())
+def test_digit_of_a_sheet_fits_the_box_and_has_its_mass_in_the_middle(
+    index: int, width: int, wide: bool
+) -> None:
+    image = sheet(DIGITS[index], size=(480, 480)).resize((300, width) if wide else (width, 300))
+    digit = normalise(np.asarray(image))
+    rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+    assert digit.max() == 1
+    for axis in (0, 1):
+        mass = digit.sum(axis)
+        centre = float(mass @ np.arange(0.5, 28) / mass.sum())
+        touches = mass[0] > 0 or mass[-1] > 0
+        assert touches or abs(centre - 14) <= 0.51
+
+
+@given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 199))
+def test_position_of_the_digit_on_the_sheet_makes_no_difference(
+    left: int, top: int, index: int
+) -> None:
+    here, there = np.zeros((250, 250), np.uint8), np.zeros((250, 250), np.uint8)
+    here[60:88, 60:88] = DIGITS[index]
+    there[top + 20 : top + 48, left + 20 : left + 48] = DIGITS[index]
+    np.testing.assert_allclose(normalise(here), normalise(there), atol=0.15)
+
+
+@pytest.mark.parametrize("size", [(20_000, 3), (3, 20_000)])
+def test_sliver_is_blank(size: tuple[int, int]) -> None:
+    image = Image.new("L", size, 255)
+    image.paste(0, (size[0] // 2, size[1] // 2, size[0] // 2 + 1, size[1] // 2 + 1))
+    with pytest.raises(MnistctlError, match="is blank"):
+        images.read(saved(image))
+
+
+@pytest.mark.parametrize(
+    "grey",
+    [
+        np.zeros((1, 1)),
+        np.zeros((28, 28)),
+        np.full((200, 300), 255),
+        np.random.default_rng(0).integers(200, 210, (300, 200)),
+        np.tile(np.linspace(90, 230, 300), (200, 1)),
+    ],
+    ids=["1x1", "black", "white", "noise", "paper in fading light"],
+)
+def test_blank_image_is_refused(grey: NDArray[Any]) -> None:
+    with pytest.raises(MnistctlError, match=r"^standard input: is blank: no digit stands out"):
+        images.read(saved(Image.fromarray(grey.astype(np.uint8))))

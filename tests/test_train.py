@@ -1,0 +1,396 @@
+"""``mnistctl train``; on 640 images, an epoch has two batches of 256."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import ASCII_ONLY, one_sentence, run_main
+from support import MNISTCTL, names, write_mnist
+
+import mnistctl.training
+from mnistctl import dataset, signals, terminal
+from mnistctl.classifier import Classifier
+from mnistctl.errors import ExitStatus
+from mnistctl.settings import TrainSettings
+from mnistctl.training.loop import Progress, Training
+
+TWO_EPOCHS = ("--epochs", "2", "--threads", "1")
+
+Finished = tuple[Path, "subprocess.CompletedProcess[bytes]"]
+
+
+def files_and_folders(directory: Path) -> list[str]:
+    """Return the path of everything under a directory."""
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+# A training that comes to its end
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> Finished:
+    """A finished training of two epochs: its working directory and what it printed."""
+    directory = tmp_path_factory.mktemp("finished")
+    return directory, run_main("train", *TWO_EPOCHS, "--data-dir", small_mnist, cwd=directory)
+
+
+def test_the_result_is_the_model_file_and_its_accuracy(finished: Finished) -> None:
+    _, result = finished
+    assert result.returncode == ExitStatus.OK
+    assert re.fullmatch(rb"model\.onnx  test accuracy \d+\.\d\d %\n", result.stdout)
+
+
+def test_the_model_file_is_one_that_predicts(finished: Finished, digit_png: Path) -> None:
+    directory, _ = finished
+    result = run_main("predict", "--model", "model.onnx", digit_png, cwd=directory)
+    assert re.fullmatch(rb"\d\n", result.stdout)
+
+
+def test_the_model_file_is_the_only_file(finished: Finished) -> None:
+    directory, _ = finished
+    assert names(directory) == ["model.onnx"]
+
+
+def test_away_from_a_terminal_an_epoch_is_a_plain_line(finished: Finished) -> None:
+    _, result = finished
+    lines = result.stderr.decode().splitlines()
+    assert len(lines) == 2
+    for number, line in enumerate(lines, 1):
+        assert re.fullmatch(
+            rf"epoch {number}/2  loss \d\.\d{{4}}  accuracy \d+\.\d\d %  [\d,]+ images/s", line
+        )
+
+
+def test_the_same_seed_gives_the_same_file(
+    finished: Finished, small_mnist: Path, tmp_path: Path
+) -> None:
+    result = run_main("train", *TWO_EPOCHS, "--data-dir", small_mnist, cwd=tmp_path)
+    assert result.returncode == ExitStatus.OK
+    directory, _ = finished
+    assert (tmp_path / "model.onnx").read_bytes() == (directory / "model.onnx").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def quiet_json(tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> Finished:
+    """A finished training of one epoch with another seed, with --quiet and --json."""
+    directory = tmp_path_factory.mktemp("quiet")
+    options = ("--epochs", "1", "--threads", "1", "--seed", "5", "--data-dir", small_mnist)
+    return directory, run_main("train", *options, "--quiet", "--json", cwd=directory)
+
+
+def test_quiet_silences_the_epochs(quiet_json: Finished) -> None:
+    _, result = quiet_json
+    assert (result.returncode, result.stderr) == (ExitStatus.OK, b"")
+
+
+def test_json_is_one_object_with_the_accuracy_and_the_settings(quiet_json: Finished) -> None:
+    _, result = quiet_json
+    values = json.loads(result.stdout)
+    assert result.stdout.count(b"\n") == 1
+    assert values["model"] == "model.onnx"
+    assert 0 <= values["test_accuracy"] <= 1
+    assert values["test_loss"] > 0
+    assert (values["epochs"], values["seed"]) == (1, 5)
+
+
+def test_another_seed_gives_another_network(finished: Finished, quiet_json: Finished) -> None:
+    models = [Classifier.load(directory / "model.onnx") for directory, _ in (finished, quiet_json)]
+    assert [model.metadata["seed"] for model in models] == ["0", "5"]
+    images = np.zeros((1, 28, 28), np.float32)
+    assert (models[0].logits(images) != models[1].logits(images)).any()
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> Finished:
+    """A training in a process of its own, with new directories, where output is ASCII alone."""
+    directory = tmp_path_factory.mktemp("process")
+    for name in ("home", "temporary", "work"):
+        (directory / name).mkdir()
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("XDG_")
+    } | {
+        **ASCII_ONLY,
+        "HOME": str(directory / "home"),
+        "TMPDIR": str(directory / "temporary"),
+        "MNISTCTL_DATA_DIR": str(small_mnist),
+    }
+    return directory, subprocess.run(
+        [*MNISTCTL, "train", "--epochs", "1", "--threads", "1", "--checkpoint", "run.ckpt"],
+        cwd=directory / "work",
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+
+
+def test_train_writes_no_file_but_its_outputs(process: Finished) -> None:
+    directory, result = process
+    assert result.returncode == ExitStatus.OK
+    assert files_and_folders(directory) == [
+        "home", "temporary", "work", "work/model.onnx", "work/run.ckpt",
+    ]  # fmt: skip
+
+
+def test_train_prints_ascii_where_the_streams_take_no_more(process: Finished) -> None:
+    _, result = process
+    assert result.stdout.startswith(b"model.onnx  test accuracy ")
+    assert result.stdout.isascii()
+    assert result.stderr.startswith(b"epoch 1/1  loss ")
+    assert result.stderr.isascii()
+
+
+def test_the_environment_may_name_the_data_set(
+    process: Finished, small_mnist: Path, tmp_path: Path
+) -> None:
+    """Its checkpoint has the checksum of the data, which resuming compares."""
+    directory, _ = process
+    checkpoint = directory / "work" / "run.ckpt"
+    result = run_main("train", "--resume", checkpoint, "--data-dir", small_mnist, cwd=tmp_path)
+    assert result.returncode == ExitStatus.OK
+
+
+def test_two_images_are_enough(tmp_path: Path) -> None:
+    write_mnist(tmp_path / "data", np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8))
+    result = run_main("train", *TWO_EPOCHS, "--data-dir", "data", cwd=tmp_path)
+    assert result.returncode == ExitStatus.OK
+    assert names(tmp_path) == ["data", "model.onnx"]
+
+
+# A training that is stopped
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, ExitStatus.INTERRUPTED), (signal.SIGTERM, ExitStatus.TERMINATED)],
+)
+def test_a_signal_saves_the_checkpoint_and_leaves_the_earlier_model(
+    number: int, status: ExitStatus, small_mnist: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"earlier")
+    options = ["--epochs", "1000", "--threads", "1", "--data-dir", str(small_mnist)]
+    options += ["--checkpoint", "run.ckpt"]
+    with subprocess.Popen(
+        [*MNISTCTL, "train", *options],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        assert process.stderr.readline().startswith("epoch 1/1000")
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert output == ""
+    command = shlex.split(errors.rpartition("mnistctl: stopped; resume with: ")[2])
+    assert command == ["mnistctl", "train", *options, "--resume", "run.ckpt"]
+    assert (tmp_path / "model.onnx").read_bytes() == b"earlier"
+    assert names(tmp_path) == ["model.onnx", "run.ckpt"]
+    data = dataset.load("train", small_mnist)
+    assert Training.resume(tmp_path / "run.ckpt", {}, data, torch.device("cpu")).step >= 2
+
+
+@contextmanager
+def signal_after_first_epoch() -> Iterator[None]:
+    """Send this process SIGTERM after the first epoch of a training in the block."""
+
+    @contextmanager
+    def training_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+        def report(progress: Progress) -> None:
+            if not quiet and (progress.epoch, progress.batch) == (1, progress.batches):
+                signal.raise_signal(signal.SIGTERM)
+
+        yield report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signals, "_requested", None)
+        patch.setattr(terminal, "training_progress", training_progress)
+        earlier = signal.signal(signal.SIGTERM, signals._handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, earlier)
+
+
+def test_a_signal_without_a_checkpoint_says_that_nothing_was_saved(
+    small_mnist: Path, tmp_path: Path
+) -> None:
+    with signal_after_first_epoch():
+        result = run_main("train", *TWO_EPOCHS, "--data-dir", small_mnist, cwd=tmp_path)
+    assert result.returncode == ExitStatus.TERMINATED
+    assert result.stderr == b"mnistctl: stopped; nothing was saved (use --checkpoint FILE).\n"
+    assert names(tmp_path) == []
+
+
+def test_a_training_stopped_by_a_signal_is_finished_to_the_byte(
+    finished: Finished, small_mnist: Path, tmp_path: Path
+) -> None:
+    options = (*TWO_EPOCHS, "--data-dir", small_mnist, "--checkpoint", "run.ckpt")
+    with signal_after_first_epoch():
+        stopped = run_main("train", *options, cwd=tmp_path)
+    assert stopped.returncode == ExitStatus.TERMINATED
+    resumed = run_main("train", "--resume", "run.ckpt", "--data-dir", small_mnist, cwd=tmp_path)
+    assert resumed.returncode == ExitStatus.OK
+    assert resumed.stderr.startswith(b"epoch 2/2  ")
+    directory, _ = finished
+    assert (tmp_path / "model.onnx").read_bytes() == (directory / "model.onnx").read_bytes()
+
+
+# A training that is refused
+
+
+@pytest.fixture
+def checkpoint(small_mnist: Path, tmp_path: Path) -> Path:
+    """The checkpoint of a training of two epochs that has taken no step yet."""
+    path = tmp_path / "run.ckpt"
+    settings = TrainSettings(epochs=2, batch_size=64, threads=1)
+    Training(settings, dataset.load("train", small_mnist), torch.device("cpu")).save(path)
+    return path
+
+
+def test_an_invalid_checkpoint_is_refused_in_one_sentence(checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-5000])
+    result = run_main("train", "--resume", "run.ckpt", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (ExitStatus.FAILURE, b"")
+    assert "run.ckpt: is not a valid mnistctl checkpoint" in one_sentence(result.stderr)
+
+
+def test_a_checkpoint_of_other_data_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    write_mnist(tmp_path / "data", np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8))
+    result = run_main("train", "--resume", checkpoint, "--data-dir", "data", cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert "was made with another data set" in one_sentence(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--epochs", "9", "was started with epochs 2, not 9"),
+        ("--batch-size", "65", "was started with batch size 64, not 65"),
+        ("--lr", "0.5", "was started with learning rate 0.02, not 0.5"),
+        ("--seed", "1", "was started with seed 0, not 1"),
+        ("--threads", "2", "was started with threads 1, not 2"),
+    ],
+)
+def test_a_setting_that_is_not_the_checkpoints_is_refused(
+    checkpoint: Path, small_mnist: Path, tmp_path: Path, option: str, value: str, reason: str
+) -> None:
+    options = ("--data-dir", small_mnist, option, value)
+    result = run_main("train", "--resume", checkpoint, *options, cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert reason in one_sentence(result.stderr)
+
+
+def test_settings_equal_to_the_checkpoints_are_no_obstacle(
+    checkpoint: Path, small_mnist: Path, tmp_path: Path
+) -> None:
+    options = ("--data-dir", small_mnist, "--epochs", "2", "--lr", "2e-2", "--seed", "0")
+    result = run_main("train", "--resume", checkpoint, *options, cwd=tmp_path)
+    assert result.returncode == ExitStatus.OK
+
+
+@pytest.mark.parametrize("option", ["--checkpoint", "--resume"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("model.onnx", "model.onnx"), ("model.onnx", "./data/../model.onnx"), ("link", "model.onnx"),
+     ("model.onnx", "link")],
+)  # fmt: skip
+def test_the_model_file_and_the_checkpoint_must_be_two_files(
+    tmp_path: Path, option: str, first: str, second: str
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"earlier")
+    (tmp_path / "link").symlink_to("model.onnx")
+    (tmp_path / "data").mkdir()
+    result = run_main("train", "--output", first, option, second, cwd=tmp_path)
+    assert result.returncode == ExitStatus.USAGE
+    message = f"{option}: {Path(second)} is also the --output: name another file"
+    assert message in one_sentence(result.stderr)
+    assert (tmp_path / "model.onnx").read_bytes() == b"earlier"
+    assert names(tmp_path) == ["data", "link", "model.onnx"]
+
+
+def test_a_learning_rate_too_high_is_named_and_leaves_no_model(
+    small_mnist: Path, tmp_path: Path
+) -> None:
+    result = run_main("train", "--lr", "1e30", "--data-dir", small_mnist, cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert "training diverged" in one_sentence(result.stderr)
+    assert "try an --lr below 1e+30" in one_sentence(result.stderr)
+    assert names(tmp_path) == []
+
+
+def test_a_single_image_is_refused(tmp_path: Path) -> None:
+    write_mnist(tmp_path / "data", np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8))
+    result = run_main("train", "--data-dir", "data", cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert "the data set has one image" in one_sentence(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("device", "found"), [("cuda", torch.cuda), ("mps", torch.backends.mps)], ids=["cuda", "mps"]
+)
+def test_a_device_that_is_not_there_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, found: object
+) -> None:
+    monkeypatch.setattr(found, "is_available", lambda: False)
+    result = run_main("train", "--device", device, cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert f"--device {device}: " in one_sentence(result.stderr)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("option", ["--output", "--checkpoint"])
+def test_a_directory_that_is_missing_is_refused_before_training(
+    tmp_path: Path, option: str
+) -> None:
+    result = run_main("train", option, "missing/file", cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert (
+        result.stderr == b"mnistctl: missing/file: cannot be written: No such file or directory.\n"
+    )
+
+
+@pytest.mark.parametrize("package", ["torch", "torchvision", "onnx", "safetensors"])
+def test_without_the_train_extra_it_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    # A None makes an import fail as that of a package that is not installed.
+    monkeypatch.setitem(sys.modules, package, None)
+    result = run_main("train", cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert f"train needs {package}" in one_sentence(result.stderr)
+    assert "pip install '.[train]'" in one_sentence(result.stderr)
+
+
+def test_builds_of_pytorch_that_do_not_belong_together_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torchvision.py").write_text(
+        "raise RuntimeError('operator does not exist\\nsee there')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision")
+    result = run_main("train", cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert "(operator does not exist): run pip install" in one_sentence(result.stderr)
+
+
+@pytest.mark.parametrize("missing", ["mnistctl.training.export", "mnistctl.training.loop"])
+def test_a_module_of_mnistctl_that_cannot_be_imported_is_no_broken_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.delattr(mnistctl.training, missing.rpartition(".")[2], raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=missing):
+        run_main("train", cwd=tmp_path)
