@@ -1,10 +1,10 @@
 # docker buildx bake            builds mnistctl:cpu and mnistctl:gpu
-# docker buildx bake predict    builds mnistctl:predict, which holds no PyTorch
-# docker buildx bake test       runs the suite in the image for the CPU
-# docker buildx bake requirements, release: below
+# docker buildx bake predict    builds mnistctl:predict, which contains no PyTorch
+# docker buildx bake test       runs the test suite in the image for the CPU
+# docker buildx bake requirements, release: see below
 #
-# Each variable is set by the environment: PYTHON_VERSION=3.12 docker buildx bake. What is null here
-# is as the Dockerfile has it.
+# Each variable can be set in the environment: PYTHON_VERSION=3.12 docker buildx bake. With null, the
+# default in the Dockerfile applies.
 
 variable "BASE" { default = null }
 variable "TOOLCHAIN" { default = null }
@@ -12,7 +12,7 @@ variable "PYTHON_VERSION" { default = null }
 variable "TORCH_VERSION" { default = null }
 variable "TORCH_INDEX" { default = null }
 
-# No name of an image, so that a release without one stops and says so.
+# Not a valid image name, so a release without a registry stops and shows this.
 variable "REGISTRY" { default = "REGISTRY-IS-NOT-SET" }
 variable "TAG" { default = "latest" }
 variable "PLATFORMS" { default = "linux/amd64" }
@@ -57,7 +57,7 @@ target "test" {
   output   = ["type=cacheonly"]
 }
 
-# Resolves every pin anew and writes the files in requirements/.
+# Resolves every version again and writes the files in requirements/.
 target "requirements" {
   inherits        = ["_common"]
   target          = "requirements"
@@ -65,10 +65,11 @@ target "requirements" {
   no-cache-filter = ["resolve"]
 }
 
-# What is published, with where it came from: REGISTRY=registry.example/me TAG=1.0
-#     REVISION=$(git rev-parse HEAD) docker buildx bake release --push
-# Attestations and a cache in a registry need a builder of the docker-container driver, or an engine
-# that keeps its images in containerd's store.
+# Publishes the images with labels, an SBOM, provenance and a build cache:
+#     REGISTRY=registry.example/me TAG=1.0 REVISION=$(git rev-parse HEAD) \
+#         docker buildx bake release --push
+# Attestations and a cache in a registry need a builder with the docker-container driver, or an engine
+# with containerd's image store.
 target "release" {
   name     = "release-${variant}"
   matrix   = { variant = ["cpu", "gpu", "predict"] }
