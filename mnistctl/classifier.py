@@ -29,8 +29,6 @@ import onnxruntime as ort
 BUNDLED = Path(__file__).with_name("model.onnx")
 RUNTIME_VERSION: str = ort.__version__
 
-_LOG_FATAL_ONLY = 4
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -142,7 +140,7 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 def _session(model: bytes) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = _LOG_FATAL_ONLY
+    options.log_severity_level = 4  # only fatal errors
     # A model is one file: do not read others that it names.
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", os.devnull

@@ -94,13 +94,6 @@ def test_failure_can_be_repeated_by_its_number() -> None:
     assert run_python("-c", broken, "--seed=7", f"--only=images:{sound}").returncode == 0
 
 
-@pytest.mark.parametrize("name", [b"batch", b"images", b"logits"])
-def test_model_with_a_name_that_is_not_utf8_is_refused(name: bytes) -> None:
-    model = BUNDLED.read_bytes().replace(name, b"\xff" + name[1:])
-    with pytest.raises(MnistctlError, match="is not a model that ONNX Runtime can load"):
-        Classifier(model, "model")
-
-
 def test_error_about_a_long_shape_is_short() -> None:
     model = onnx.load(BUNDLED)
     model.graph.input[0].type.tensor_type.shape.dim[3].dim_param = "x" * 5000

@@ -41,7 +41,15 @@ def export(
     network = copy.deepcopy(network).cpu().eval()
     model = to_onnx(network)
     classifier = Classifier(model.SerializeToString(), "the exported model")
-    _compare(network, classifier, test)
+    images = as_input(test.images[:_COMPARED_IMAGES])
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(images[:, np.newaxis])).numpy()
+    difference = float(np.abs(classifier.logits(images) - expected).max())
+    if not difference <= _TOLERANCE:
+        raise MnistctlError(
+            f"the exported model's logits differ from PyTorch's by {difference:.2g}: nothing was "
+            "written; report this with your versions of torch and onnxruntime"
+        )
     report = evaluate(classifier, test)
     helper.set_model_props(
         model,
@@ -110,15 +118,3 @@ def _operator(layer: nn.Module) -> tuple[str, dict[str, Any], tuple[str, ...]]:
         case nn.Linear():
             return "Gemm", {"transB": 1}, ("weight", "bias")
     raise TypeError(f"there is no ONNX operator for {layer}")
-
-
-def _compare(network: nn.Sequential, classifier: Classifier, test: Dataset) -> None:
-    images = as_input(test.images[:_COMPARED_IMAGES])
-    with torch.inference_mode():
-        expected = network(torch.from_numpy(images[:, np.newaxis])).numpy()
-    difference = float(np.abs(classifier.logits(images) - expected).max())
-    if not difference <= _TOLERANCE:
-        raise MnistctlError(
-            f"the exported model's logits differ from PyTorch's by {difference:.2g}: nothing was "
-            "written; report this with your versions of torch and onnxruntime"
-        )

@@ -285,11 +285,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         MnistctlError: this machine, or this build of PyTorch, does not have it.
     """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    available = {"cuda": cuda, "mps": mps, "cpu": True}
     if name == "auto":
         name = next(device for device, found in available.items() if found)
     if not available[name]:
