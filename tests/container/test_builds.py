@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from container.engine import bake, build_argument, docker
+from container.engine import ROOT, bake, build_argument, docker
 
 
 def layers(image: str) -> list[str]:
@@ -105,29 +105,38 @@ def write_wheel(index: Path, name: str, version: str, files: dict[str, str]) -> 
     (index / name / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
 
 
-def test_an_index_with_another_build_of_pytorch_stops_the_build(
-    checkout: Path, tmp_path: Path
-) -> None:
-    index = tmp_path / "index"
-    pins = (checkout / "requirements/torch-cpu.txt").read_text()
+@pytest.fixture
+def torch_index(tmp_path: Path) -> Path:
+    """A package index with a CUDA build of the pinned PyTorch."""
+    pins = (ROOT / "requirements/torch-cpu.txt").read_text()
     for name, version in re.findall(r"^(torch\w*)==([\d.]+)", pins, re.M):
         text = f"__version__ = '{version}+cu130'\ncuda = '13.0'\n"
-        write_wheel(index, name, version, {f"{name}/version.py": text})
+        write_wheel(tmp_path, name, version, {f"{name}/version.py": text})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((), "a CUDA build. This image needs a CPU build: set TORCH_INDEX"),
+        (
+            ("--build-arg=TORCH_VERSION=0.1",),
+            "but TORCH_VERSION is 0.1: run TORCH_VERSION=0.1 docker buildx bake requirements.",
+        ),
+    ],
+    ids=["build", "version"],
+)
+@pytest.mark.usefixtures("engine")
+def test_another_pytorch_stops_the_build(
+    arguments: tuple[str, ...], error: str, torch_index: Path
+) -> None:
     result = docker(
-        *("buildx", "build", "--target=torch-cpu", f"--build-context=torch-index={index}"),
-        *("--build-arg=TORCH_INDEX=file:///torch-index", "."),
+        *("buildx", "build", "--target=torch-cpu", f"--build-context=torch-index={torch_index}"),
+        *("--build-arg=TORCH_INDEX=file:///torch-index", *arguments, "."),
         check=False,
     )
     assert result.returncode
-    assert "a CUDA build. This image needs a CPU build: set TORCH_INDEX" in result.stderr
-
-
-@pytest.mark.usefixtures("engine")
-def test_a_version_of_pytorch_that_is_not_pinned_stops_the_build() -> None:
-    version = "--build-arg=TORCH_VERSION=0.1"
-    result = docker("buildx", "build", version, "--target=torch-gpu", ".", check=False)
-    assert result.returncode
-    assert "but TORCH_VERSION is 0.1: run TORCH_VERSION=0.1 docker buildx bake" in result.stderr
+    assert error in result.stderr
 
 
 def test_a_package_with_another_hash_stops_the_build(checkout: Path) -> None:
