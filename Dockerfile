@@ -18,7 +18,7 @@ FROM ${BASE} AS base
 ENV PYTHONPATH=/opt/mnistctl/packages \
     PYTHONPYCACHEPREFIX=/opt/mnistctl/bytecode
 
-# uv.
+# uv, which installs packages.
 FROM base AS tools
 RUN --mount=type=bind,source=requirements/uv.txt,target=/tmp/uv.txt \
     pip install --no-cache-dir --no-compile --root-user-action=ignore \
@@ -201,13 +201,14 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
 
 # /opt/pytest comes first: pytest needs all of Pygments. /usr/bin: the suite needs a shell.
 FROM cpu AS test
-ENV PYTHONPATH=/opt/pytest:/opt/mnistctl/packages
+ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
+    PYTHONPATH=/opt/pytest:/opt/mnistctl/packages
 RUN --network=none \
     --mount=type=bind,from=base,source=/usr/bin,target=/usr/bin \
     --mount=type=bind,from=pytest,source=/opt/pytest,target=/opt/pytest \
     --mount=type=bind,source=pyproject.toml,target=/work/pyproject.toml \
     --mount=type=bind,source=tests,target=/work/tests \
-    HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis python -m pytest -p no:cacheprovider
+    ["python", "-m", "pytest", "-p", "no:cacheprovider"]
 
 
 # The target of a build that names none.

@@ -38,7 +38,7 @@ def debian(tmp_path: Path, engine: None) -> Iterator[str]:  # noqa: ARG001
 
 def test_the_readme_s_two_commands_pass_on_a_fresh_debian(debian: str) -> None:
     def in_new_shell(command: str) -> Completed:
-        return docker("exec", debian, "sh", "-c", command)
+        return docker("exec", debian, "bash", "-c", command)
 
     install, test = (block.text for block in MARKED if block.language == "sh")
     assert in_new_shell(install).stdout.endswith("\n7\n")
