@@ -13,7 +13,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 # ---- build tools, which no image contains ----
 
-# Everything of ours is under /opt/mnistctl, wherever the base's own pip installs to.
+# All packages and their byte code go to /opt/mnistctl, wherever the base's own pip installs to.
 FROM ${BASE} AS base
 ENV PYTHONPATH=/opt/mnistctl/packages \
     PYTHONPYCACHEPREFIX=/opt/mnistctl/bytecode
@@ -24,7 +24,7 @@ RUN --mount=type=bind,source=requirements/uv.txt,target=/tmp/uv.txt \
     pip install --no-cache-dir --no-compile --root-user-action=ignore \
         --require-hashes --target /tools --requirement /tmp/uv.txt
 
-# The base's Python with a compiler: an image, since installing one takes longer than all of predict.
+# The base's Python with a compiler. To install one would take longer than the rest of predict.
 FROM ${TOOLCHAIN} AS toolchain
 ENV PATH=/tools/bin:${PATH} \
     PYTHONPATH=/opt/mnistctl/packages \
@@ -44,7 +44,7 @@ FROM base AS system
 RUN --mount=type=bind,source=docker/collect_system.py,target=/docker/collect_system.py \
     python -B /docker/collect_system.py
 
-# The compiled extension.
+# The compiled extension. The import keeps the byte code of the build tools for later rebuilds.
 FROM toolchain AS ext
 ENV PYTHONPATH=/build PYTHONPYCACHEPREFIX=/build/bytecode
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
@@ -81,7 +81,7 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
 # A package index that is a directory: TORCH_INDEX=file:///torch-index --build-context torch-index=DIR
 FROM scratch AS torch-index
 
-# What prepares both builds of PyTorch.
+# The programs that prepare both builds of PyTorch.
 FROM scratch AS torch-scripts
 COPY docker/check_torch_build.py docker/import_training.py docker/prepare_torch.sh docker/prune.py \
     docker/prune_torch.txt docker/trust_bytecode.py /

@@ -1,6 +1,7 @@
 """Import what train imports, so that Python keeps the byte code of just that.
 
-NumPy is in another layer, so what imports it cannot be imported here.
+onnx and torchvision need NumPy, which is in another layer, so they cannot be imported here. This
+file imports what they import, and prepare_torch.sh compiles them.
 """
 
 import csv

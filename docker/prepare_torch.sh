@@ -11,4 +11,5 @@ python -B "$here/prune.py" "$here/prune_torch.txt" "$build"
 strip --strip-unneeded torch/lib/libtorch_*.so
 python "$here/import_training.py"
 python -B "$here/trust_bytecode.py" "$PYTHONPYCACHEPREFIX"
+# These cannot be imported without NumPy.
 python -B -m compileall -q -j 0 --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
