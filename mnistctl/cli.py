@@ -54,7 +54,7 @@ def main() -> int:
     try:
         if sys.stdout is None:
             raise MnistctlError("standard output is closed: there is nowhere to print to")
-        return _run_app(sys.argv[1:] or ["--help"])
+        return _run_app()
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "mnistctl"
@@ -69,9 +69,9 @@ def main() -> int:
         return stop.status
 
 
-def _run_app(arguments: list[str]) -> int:
+def _run_app() -> int:
     try:
-        status: int | None = app(arguments, prog_name="mnistctl", standalone_mode=False)
+        status: int | None = app(prog_name="mnistctl", standalone_mode=False)
         sys.stdout.flush()
         return status or ExitStatus.OK
     except OSError as error:
@@ -86,12 +86,15 @@ def _run_app(arguments: list[str]) -> int:
 
 @app.callback(invoke_without_command=True)
 def mnistctl(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Train and apply a handwritten-digit classifier."""
     if version:
         terminal.emit(f"mnistctl {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.get_help()  # prints it, when Rich formats it
 
 
 @app.command()

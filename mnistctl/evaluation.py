@@ -11,11 +11,8 @@ from mnistctl.classifier import Classifier, argmax, log_softmax
 from mnistctl.dataset import CLASSES, SIDE, Dataset, as_input
 
 _BATCH = 250
-_COLUMNS = 10
-_MAX_DRAWN = 200
-_SCALE = 3
-_CAPTION = 20
-_GAP = 8
+_COLUMNS, _MAX_DRAWN = 10, 200
+_SCALE, _CAPTION, _GAP = 3, 20, 8
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,17 @@ def _redirected(number: int, file: BinaryIO) -> Iterator[None]:
         os.close(saved)
 
 
+def environment_with_home(home: Path, temporary: Path) -> dict[str, str]:
+    """Return the environment with other directories for a user's files and for temporary ones.
+
+    It lacks the variables that importing mnistctl sets, here in the tests' process.
+    """
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))
+    }
+    return {**kept, "HOME": str(home), "TMPDIR": str(temporary)}
+
+
 def shell(line: str, directory: Path) -> subprocess.CompletedProcess[bytes]:
     """Run a line of bash in which ``mnistctl`` is the command under test."""
     script = f'mnistctl() {{ "{sys.executable}" -m mnistctl "$@"; }}; {line}'

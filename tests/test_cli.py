@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from commands import ASCII_ONLY, COMMANDS, one_sentence, run_main, shell
+from commands import ASCII_ONLY, COMMANDS, environment_with_home, one_sentence, run_main, shell
 from PIL import Image
 from support import MNISTCTL, Run, names, run_program
 
@@ -26,6 +26,12 @@ SIGNALS = [
     (signal.SIGINT, ExitStatus.INTERRUPTED),
     (signal.SIGTERM, ExitStatus.TERMINATED),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _small_data_set(monkeypatch: pytest.MonkeyPatch, small_mnist: Path) -> None:
+    """Let ``validate`` take a small data set: here it is not about the result."""
+    monkeypatch.setenv("MNISTCTL_DATA_DIR", str(small_mnist))
 
 
 @pytest.fixture
@@ -336,9 +342,7 @@ def test_predict_and_validate_write_no_file(
 ) -> None:
     for name in ("home", "temporary"):
         (tmp_path / name).mkdir()
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("XDG_")
-    } | {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "temporary")}
+    environment = environment_with_home(tmp_path / "home", tmp_path / "temporary")
     result = run(*arguments, cwd=digits, env=environment)
     assert result.returncode == ExitStatus.OK
     assert names(digits) == ["a.png", "b.png"]

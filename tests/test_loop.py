@@ -254,13 +254,15 @@ def test_auto_chooses_the_fastest_device_there_is(
     assert loop.choose_device("auto") == torch.device(device)
 
 
-def test_cuda_that_is_not_there_is_an_error_that_names_the_build(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_gives_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    message = f"^--device cuda: PyTorch {re.escape(torch.__version__)} finds no such device "
-    with pytest.raises(MnistctlError, match=message):
-        loop.choose_device("cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    build = f"PyTorch {re.escape(torch.__version__)} finds no such device"
+    with pytest.raises(MnistctlError, match=f"^--device {device}: {build} .*--device auto"):
+        loop.choose_device(device)
 
 
 # The learning rate

@@ -41,8 +41,11 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> Stop
     arguments = ["train", "--epochs", "1000", "--threads", "1", "--data-dir", str(small_mnist)]
     arguments += ["--output", "a model.onnx", "--checkpoint", "it's run.ckpt"]
 
+    signalled: list[str] = []
+
     def stop(text: str, process: "subprocess.Popen[bytes]") -> None:
-        if "epoch 1/1000" in text:
+        if "epoch 1/1000" in text and not signalled:
+            signalled.append(text)
             process.send_signal(signal.SIGINT)
 
     return directory, arguments, run_on_terminal(*arguments, cwd=directory, columns=60, watch=stop)

@@ -56,8 +56,7 @@ def read(path: Path) -> Checkpoint:
         MnistctlError: the file cannot be read, is not a checkpoint, or is of another version.
     """
     try:
-        size = path.stat().st_size
-        if not path.is_file() or size > _MAX_BYTES:
+        if path.stat().st_size > _MAX_BYTES or not path.is_file():
             raise path_error(path, INVALID)
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

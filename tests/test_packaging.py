@@ -1,0 +1,58 @@
+"""The source distribution."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def tracked_files() -> set[str]:
+    """Return the paths of the files that git tracks, or of all that a source distribution has."""
+    if not (ROOT / ".git").exists():
+        sources = ROOT / "mnistctl.egg-info" / "SOURCES.txt"
+        paths = sources.read_text().splitlines()
+    else:
+        command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+        paths = subprocess.check_output(command, cwd=ROOT, text=True).split("\0")
+    return {path for path in paths if (ROOT / path).is_file() and ".egg-info/" not in path}
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The paths of the files in a source distribution, built of the tracked files alone."""
+    directory = tmp_path_factory.mktemp("sdist")
+    for path in tracked_files():
+        copy = directory / "source" / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, copy)
+    program = "from setuptools.build_meta import build_sdist; build_sdist('dist')"
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=directory / "source", check=True, capture_output=True
+    )
+    (built,) = (directory / "source" / "dist").iterdir()
+    with tarfile.open(built) as archive:
+        files = [member.name for member in archive.getmembers() if member.isfile()]
+    return {name.partition("/")[2] for name in files}
+
+
+def test_it_has_every_tracked_file(sdist: set[str]) -> None:
+    assert tracked_files() - sdist == set()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["LICENSE", "csrc/argmax.cpp", "docs/commands.md", "examples/seven.png", "mnistctl/model.onnx",
+     "mnistctl/training/loop.py", "tests/conftest.py", "tests/container/conftest.py",
+     "tests/support.py"],
+)  # fmt: skip
+def test_it_has_what_building_and_testing_need(sdist: set[str], path: str) -> None:
+    assert path in sdist
+
+
+def test_it_has_no_compiled_file(sdist: set[str]) -> None:
+    assert not {path for path in sdist if Path(path).suffix in {".o", ".pyc", ".pyd", ".so"}}
