@@ -114,14 +114,17 @@ def test_python_compiles_no_module_to_predict_and_validate(
     assert "uncompiled" not in result.stdout
 
 
-def test_python_compiles_no_module_of_a_dependency_to_train(
+def test_python_compiles_no_module_of_pytorch_s_layer_to_train(
     training_image: str, run: Run, data: Path
 ) -> None:
+    # In the layer of predict it compiles what only train imports. That takes 25 ms.
+    shared = r"/(?:google|numpy|PIL|python3\.\d+)/"
     flags = ("--entrypoint=python", f"--volume={data}:/data:ro", "--user=0")
     train = ("train", "--epochs=1", "--data-dir=/data", "--checkpoint=checkpoint")
     result = run(training_image, "-c", NAME_UNCOMPILED, *train, flags=flags)
     assert result.returncode == 0, result.stderr
-    assert "uncompiled" not in result.stdout
+    uncompiled = re.findall(r"^uncompiled (.*)", result.stdout, re.M)
+    assert [path for path in uncompiled if not re.search(shared, path)] == []
 
 
 @pytest.mark.parametrize("variant", ["predict", "gpu"])
