@@ -94,7 +94,7 @@ def mnistctl(
         terminal.emit(f"mnistctl {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        context.get_help()  # prints it, when Rich formats it
+        typer.echo(context.get_help())
 
 
 @app.command()
