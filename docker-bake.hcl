@@ -1,10 +1,11 @@
-# docker buildx bake            builds mnistctl:cpu and mnistctl:gpu
-# docker buildx bake predict    builds mnistctl:predict, which holds no PyTorch
-# docker buildx bake test       runs the suite in the image for the CPU
-# docker buildx bake requirements, release: below
+# docker buildx bake                builds mnistctl:cpu and mnistctl:gpu
+# docker buildx bake predict        builds mnistctl:predict, which contains no PyTorch
+# docker buildx bake test           runs the test suite in the image for the CPU
+# docker buildx bake requirements   updates the pins in requirements/
+# docker buildx bake release        builds all images to be published: see below
 #
-# Each variable is set by the environment: PYTHON_VERSION=3.12 docker buildx bake. What is null here
-# is as the Dockerfile has it.
+# Environment variables set the variables: PYTHON_VERSION=3.12 docker buildx bake. For those that are
+# null the Dockerfile has the default.
 
 variable "BASE" { default = null }
 variable "TOOLCHAIN" { default = null }
@@ -12,7 +13,7 @@ variable "PYTHON_VERSION" { default = null }
 variable "TORCH_VERSION" { default = null }
 variable "TORCH_INDEX" { default = null }
 
-# No name of an image, so that a release without one stops and says so.
+# The default is not a valid image name, so a release without REGISTRY fails and shows the reason.
 variable "REGISTRY" { default = "REGISTRY-IS-NOT-SET" }
 variable "TAG" { default = "latest" }
 variable "PLATFORMS" { default = "linux/amd64" }
@@ -57,7 +58,7 @@ target "test" {
   output   = ["type=cacheonly"]
 }
 
-# Resolves every pin anew and writes the files in requirements/.
+# Resolves the newest version of every package and writes requirements/*.txt.
 target "requirements" {
   inherits        = ["_common"]
   target          = "requirements"
@@ -65,10 +66,10 @@ target "requirements" {
   no-cache-filter = ["resolve"]
 }
 
-# What is published, with where it came from: REGISTRY=registry.example/me TAG=1.0
-#     REVISION=$(git rev-parse HEAD) docker buildx bake release --push
-# Attestations and a cache in a registry need a builder of the docker-container driver, or an engine
-# that keeps its images in containerd's store.
+# Publish all images, with their origin in labels and attestations:
+#     REGISTRY=registry.example/me TAG=1.0 REVISION=$(git rev-parse HEAD) \
+#         docker buildx bake release --push
+# This needs a builder from docker buildx create, or an engine with containerd's image store.
 target "release" {
   name     = "release-${variant}"
   matrix   = { variant = ["cpu", "gpu", "predict"] }

@@ -88,10 +88,10 @@ def test_the_version_is_that_of_the_package(run: Run) -> None:
         (["--help"], {}),
         (["train", "--help"], {}),
         (["--version"], {}),
-        (["--show-completion"], {"SHELL": "/bin/bash"}),
+        ([], {"_MNISTCTL_COMPLETE": "source_bash"}),
         ([], {"_MNISTCTL_COMPLETE": "complete_bash", "COMP_WORDS": "mnistctl ", "COMP_CWORD": "1"}),
     ],
-    ids=["--help", "train --help", "--version", "--show-completion", "completion"],
+    ids=["--help", "train --help", "--version", "completion script", "completion"],
 )
 def test_help_version_and_completion_load_no_large_package(
     tmp_path: Path, arguments: list[str], environment: dict[str, str]
@@ -125,8 +125,8 @@ print("mnistctl.images.stream" in sys.modules, "torch" in sys.modules)
 # Completion
 
 
-def test_the_completion_script_for_bash_calls_mnistctl(run: Run) -> None:
-    result = run("--show-completion", env={**os.environ, "SHELL": "/bin/bash"})
+def test_the_completion_script_for_bash_calls_mnistctl(tmp_path: Path) -> None:
+    result = shell("mnistctl --show-completion", tmp_path)
     assert result.returncode == ExitStatus.OK
     assert b"_MNISTCTL_COMPLETE=complete_bash" in result.stdout
 

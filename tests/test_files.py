@@ -231,7 +231,7 @@ while status != 0:
     assert status in (0, 143), (instruction, status)
     assert os.listdir("folder") == ["file"], (instruction, os.listdir("folder"))
     contents.add(path.read_text())
-assert instruction > 100, instruction
+assert instruction > 50, instruction
 print(*sorted(contents))
 """
 

@@ -1,26 +1,23 @@
-"""What the specifications of the images share: the images, and a way to run one."""
+"""The fixtures that the tests of the images share."""
 
-import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from engine import VARIANTS, Completed, Run, bake, docker, why_not
+from container.engine import VARIANTS, Completed, Run, bake, copy_checkout, docker, missing
 
 
 @pytest.fixture(scope="session")
 def engine() -> None:
-    """A Docker Engine; where there is none, CI fails and others skip."""
-    reason = why_not()
-    if reason and (os.environ.get("CI") or os.environ.get("MNISTCTL_REQUIRE_DOCKER")):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+    """Stop the run where no image can be built."""
+    if reason := missing():
+        pytest.exit(reason, returncode=1)
 
 
 @pytest.fixture(scope="session")
 def images(engine: None) -> None:  # noqa: ARG001
-    """The three images, built from the files as they are."""
+    """Build the three images from the files as they are."""
     bake(*VARIANTS)
 
 
@@ -32,13 +29,21 @@ def image(request: pytest.FixtureRequest, images: None) -> str:  # noqa: ARG001
 
 @pytest.fixture(params=["cpu", "gpu"])
 def training_image(request: pytest.FixtureRequest, images: None) -> str:  # noqa: ARG001
-    """Each of the images that hold PyTorch."""
+    """Each of the images that contain PyTorch."""
     return f"mnistctl:{request.param}"
 
 
 @pytest.fixture
+def checkout(tmp_path: Path, engine: None) -> Path:  # noqa: ARG001
+    """A copy of the repository's files, to change."""
+    checkout = tmp_path / "checkout"
+    copy_checkout(checkout)
+    return checkout
+
+
+@pytest.fixture
 def work(tmp_path: Path, digit_png: Path) -> Path:
-    """A directory that anyone may write, with a picture of a seven."""
+    """A directory that every user can write, with an image of a seven."""
     work = tmp_path / "work"
     work.mkdir()
     work.chmod(0o777)
@@ -48,7 +53,7 @@ def work(tmp_path: Path, digit_png: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path, small_mnist: Path) -> Path:
-    """A small data set that anyone may read."""
+    """A small data set that every user can read."""
     data = tmp_path / "data"
     shutil.copytree(small_mnist, data)
     data.chmod(0o755)
@@ -57,12 +62,10 @@ def data(tmp_path: Path, small_mnist: Path) -> Path:
 
 @pytest.fixture
 def run(work: Path) -> Run:
-    """Run an image with that directory mounted, as the README does."""
+    """Return a function that runs an image with ``work`` mounted, as the README does."""
 
-    def run(image: str, *arguments: object, **options: object) -> Completed:
-        mounted = ("run", "--rm", f"--volume={work}:/work")
-        return docker(
-            *mounted, *options.pop("flags", ()), image, *arguments, check=False, **options
-        )
+    def run(image: str, *arguments: str, flags: Sequence[str] = ()) -> Completed:
+        mount = f"--volume={work}:/work"
+        return docker("run", "--rm", mount, *flags, image, *arguments, check=False)
 
     return run

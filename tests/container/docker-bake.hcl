@@ -1,5 +1,5 @@
-# For a machine that does not reach PyTorch's index: the image for the CPU, with PyTorch's layer
-# from the image for the GPU. A CUDA build trains on a CPU as well.
+# For a machine that cannot reach PyTorch's index: builds `cpu` with the PyTorch layer of `gpu`. A
+# CUDA build also trains on a CPU.
 target "torch-gpu" {
   inherits = ["_common"]
   target   = "torch-gpu"

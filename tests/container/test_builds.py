@@ -1,39 +1,22 @@
-"""What a change builds anew, and how a build fails."""
+"""What a change rebuilds, and how a build fails."""
 
 import re
-import shutil
 import uuid
 import zipfile
 from pathlib import Path
 
 import pytest
-from engine import ROOT, bake, build_argument, docker
-
-SOURCES = (
-    *("Dockerfile", ".dockerignore", "docker-bake.hcl", "pyproject.toml", "setup.py"),
-    *("csrc", "mnistctl", "requirements", "tests"),
-)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, images: None) -> Path:  # noqa: ARG001
-    """A copy of what the images are built from, to change."""
-    for name in SOURCES:
-        source, target = ROOT / name, tmp_path / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-        else:
-            shutil.copy(source, target)
-    return tmp_path
+from container.engine import ROOT, bake, build_argument, docker
 
 
 def layers(image: str) -> list[str]:
-    found = docker("image", "inspect", '--format={{join .RootFS.Layers " "}}', image)
-    return found.stdout.split()
+    """Return the digests of an image's layers."""
+    result = docker("image", "inspect", '--format={{join .RootFS.Layers " "}}', image)
+    return result.stdout.split()
 
 
-def built_anew(progress: str) -> set[str]:
-    """The stages of which a build ran a step."""
+def rebuilt(progress: str) -> set[str]:
+    """Return the stages of which a build ran a step."""
     steps = dict(
         re.findall(r"^#(\d+) \[(?:\S+ )?(\S+) +\d+/\d+\] (?:RUN|COPY|WORKDIR)", progress, re.M)
     )
@@ -48,37 +31,40 @@ def built_anew(progress: str) -> set[str]:
         ("csrc/argmax.cpp", "//", "ext"),
         ("requirements/inference.txt", "#", "inference"),
     ],
-    ids=["Python", "C++", "a small dependency"],
+    ids=["Python", "C++", "small dependency"],
 )
-def test_a_change_builds_one_layer_anew_and_pytorch_stays(
+@pytest.mark.usefixtures("images")
+def test_a_change_rebuilds_one_layer_and_not_pytorch(
     file: str, comment: str, stage: str, checkout: Path
 ) -> None:
     before = layers("mnistctl:gpu")
     with (checkout / file).open("a") as changed:
-        changed.write(f"{comment} {uuid.uuid4()}\n")  # none that the build cache knows already
+        changed.write(f"{comment} {uuid.uuid4()}\n")  # a change that is not in the build cache
     command = ("buildx", "build", "--progress=plain", "--target=gpu", "--tag=mnistctl:changed", ".")
     progress = docker(*command, cwd=checkout).stderr
     after = layers("mnistctl:changed")
     docker("image", "rm", "mnistctl:changed")
-    assert built_anew(progress) - {"gpu"} == {stage}
-    pytorch = -5  # then digits, inference, ext and app
+    assert rebuilt(progress) - {"gpu"} == {stage}
+    pytorch = -5  # digits, inference, ext and app follow
     assert after[pytorch] == before[pytorch]
 
 
-def test_two_builds_of_one_state_are_the_same_to_the_byte(images: None) -> None:  # noqa: ARG001
-    anew = "--no-cache-filter=system,inference,ext,app,runtime,predict"
-    docker("buildx", "build", anew, "--target=predict", "--tag=mnistctl:again", ".")
+@pytest.mark.usefixtures("images")
+def test_two_builds_of_the_same_files_have_the_same_layers() -> None:
+    uncached = "--no-cache-filter=system,inference,ext,app,runtime,predict"
+    docker("buildx", "build", uncached, "--target=predict", "--tag=mnistctl:again", ".")
     again = layers("mnistctl:again")
     docker("image", "rm", "mnistctl:again")
     assert again == layers("mnistctl:predict")
 
 
-@pytest.mark.parametrize("target", ["tpu"])
-def test_an_image_that_does_not_exist_is_named(target: str, engine: None) -> None:  # noqa: ARG001
-    assert f"failed to find target {target}" in bake(target, check=False).stderr
+@pytest.mark.usefixtures("engine")
+def test_the_error_for_an_unknown_image_names_it() -> None:
+    assert "failed to find target tpu" in bake("tpu", check=False).stderr
 
 
-def test_bases_of_two_pythons_stop_the_build(engine: None, tmp_path: Path) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("engine")
+def test_bases_with_two_pythons_stop_the_build(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(
         f"""
         FROM {build_argument("BASE")}
@@ -87,23 +73,23 @@ def test_bases_of_two_pythons_stop_the_build(engine: None, tmp_path: Path) -> No
         """
     )
     docker("buildx", "build", "--tag=mnistctl:other-python", "--load", tmp_path)
-    other = "--build-arg=BASE=mnistctl:other-python"
-    result = docker("buildx", "build", other, "--target=toolchain", ".", check=False)
+    base = "--build-arg=BASE=mnistctl:other-python"
+    result = docker("buildx", "build", base, "--target=toolchain", ".", check=False)
     docker("image", "rm", "mnistctl:other-python")
     assert result.returncode
-    assert re.search(r"TOOLCHAIN holds cpython-\S+ and BASE cpython-27: name", result.stderr)
+    assert re.search(r"TOOLCHAIN has cpython-\S+ and BASE has cpython-27: set both", result.stderr)
 
 
-def test_pytorch_for_the_cpu_comes_from_the_index_alone(engine: None) -> None:  # noqa: ARG001
-    # Without --build-context or another bake file, as a user builds it.
+@pytest.mark.usefixtures("engine")
+def test_pytorch_for_the_cpu_comes_only_from_its_index() -> None:
     index = "--build-arg=TORCH_INDEX=file:///no-such-index"
     result = docker("buildx", "build", index, "--target=torch-cpu", ".", check=False)
     assert result.returncode
     assert "torch was not found in the package registry" in result.stderr
 
 
-def wheel(directory: Path, name: str, version: str, files: dict[str, str]) -> None:
-    """Write a wheel into an index of files."""
+def write_wheel(index: Path, name: str, version: str, files: dict[str, str]) -> None:
+    """Write a wheel into a package index that is a directory."""
     info = f"{name}-{version}.dist-info"
     files = {
         **files,
@@ -111,41 +97,49 @@ def wheel(directory: Path, name: str, version: str, files: dict[str, str]) -> No
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     files[f"{info}/RECORD"] = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
-    (directory / name).mkdir(parents=True)
-    file = directory / name / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(file, "w") as archive:
+    (index / name).mkdir(parents=True)
+    wheel = index / name / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
         for path, text in files.items():
             archive.writestr(path, text)
-    (directory / name / "index.html").write_text(f'<a href="{file.name}">{file.name}</a>')
+    (index / name / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
 
 
-def test_an_index_that_serves_another_build_of_pytorch_stops_the_build(
-    checkout: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    index = tmp_path_factory.mktemp("index")
-    for name, version in re.findall(
-        r"^(torch\w*)==([\d.]+)", (checkout / "requirements/torch-cpu.txt").read_text(), re.M
-    ):
+@pytest.fixture
+def torch_index(tmp_path: Path) -> Path:
+    """A package index with a CUDA build of the pinned PyTorch."""
+    pins = (ROOT / "requirements/torch-cpu.txt").read_text()
+    for name, version in re.findall(r"^(torch\w*)==([\d.]+)", pins, re.M):
         text = f"__version__ = '{version}+cu130'\ncuda = '13.0'\n"
-        wheel(index, name, version, {f"{name}/version.py": text})
+        write_wheel(tmp_path, name, version, {f"{name}/version.py": text})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((), "a CUDA build. This image needs a CPU build: set TORCH_INDEX"),
+        (
+            ("--build-arg=TORCH_VERSION=0.1",),
+            "but TORCH_VERSION is 0.1: run TORCH_VERSION=0.1 docker buildx bake requirements.",
+        ),
+    ],
+    ids=["build", "version"],
+)
+@pytest.mark.usefixtures("engine")
+def test_another_pytorch_stops_the_build(
+    arguments: tuple[str, ...], error: str, torch_index: Path
+) -> None:
     result = docker(
-        *("buildx", "build", "--target=torch-cpu", f"--build-context=torch-index={index}"),
-        *("--build-arg=TORCH_INDEX=file:///torch-index", "."),
-        cwd=checkout,
+        *("buildx", "build", "--target=torch-cpu", f"--build-context=torch-index={torch_index}"),
+        *("--build-arg=TORCH_INDEX=file:///torch-index", *arguments, "."),
         check=False,
     )
     assert result.returncode
-    assert "a cuda build, and this image needs a cpu build: name an index" in result.stderr
+    assert error in result.stderr
 
 
-def test_a_version_of_pytorch_that_is_not_pinned_stops_the_build(engine: None) -> None:  # noqa: ARG001
-    other = "--build-arg=TORCH_VERSION=0.1"
-    result = docker("buildx", "build", other, "--target=torch-gpu", ".", check=False)
-    assert result.returncode
-    assert "not 0.1 (TORCH_VERSION): docker buildx bake requirements pins that" in result.stderr
-
-
-def test_a_package_that_is_not_the_pinned_one_stops_the_build(checkout: Path) -> None:
+def test_a_package_with_another_hash_stops_the_build(checkout: Path) -> None:
     pins = checkout / "requirements/inference.txt"
     mdurl = re.search(r"^mdurl==(\S+)(?:.*\\\n)(?:.*\\\n)*.*\n", pins.read_text(), re.M)
     assert mdurl
@@ -156,16 +150,15 @@ def test_a_package_that_is_not_the_pinned_one_stops_the_build(checkout: Path) ->
     assert f"Hash mismatch for `mdurl=={mdurl[1]}`" in result.stderr
 
 
-def test_a_path_to_prune_that_is_not_there_stops_the_build(checkout: Path) -> None:
-    dockerfile = checkout / "Dockerfile"
-    text = dockerfile.read_text()
-    dockerfile.write_text(text.replace("numpy/f2py", "numpy/f2py numpy/f3py"))
+def test_a_listed_path_that_does_not_exist_stops_the_build(checkout: Path) -> None:
+    with (checkout / "docker/prune_inference.txt").open("a") as rules:
+        rules.write("numpy/f3py  moved\n")
     result = docker("buildx", "build", "--target=inference", ".", cwd=checkout, check=False)
     assert result.returncode
-    assert "rm: cannot remove 'numpy/f3py': No such file or directory" in result.stderr
+    assert "prune_inference.txt lists what does not exist: numpy/f3py." in result.stderr
 
 
 def test_the_suite_passes_in_the_image(checkout: Path) -> None:
     with (checkout / "tests/support.py").open("a") as changed:
-        changed.write(f"# {uuid.uuid4()}\n")  # a suite that the build cache does not know
+        changed.write(f"# {uuid.uuid4()}\n")  # a suite that is not in the build cache
     assert " passed" in bake("test", cwd=checkout).stderr

@@ -1,24 +1,25 @@
-"""What the files in requirements/ hold. Needs no engine."""
+"""What the files in requirements/ pin."""
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
-from engine import ROOT
 
+ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FILES = sorted(path.name for path in REQUIREMENTS.glob("*.txt"))
 
 
 def pins(name: str) -> dict[str, set[str]]:
-    """The versions of each package, of which there may be one for each Python."""
-    found: dict[str, set[str]] = {}
+    """Return the versions of each package; there may be one for each Python version."""
+    versions: dict[str, set[str]] = {}
     for package, version in re.findall(
         r"^([a-z0-9-]+)==(\S+)", (REQUIREMENTS / name).read_text(), re.M
     ):
-        found.setdefault(package, set()).add(version)
-    return found
+        versions.setdefault(package, set()).add(version)
+    return versions
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -40,21 +41,21 @@ def test_every_pin_has_a_hash(name: str) -> None:
         assert line.startswith("#") or "--hash=sha256:" in line
 
 
-def test_both_builds_of_pytorch_are_of_one_version() -> None:
+def test_both_builds_of_pytorch_have_the_same_version() -> None:
     gpu, cpu = pins("torch-gpu.txt"), pins("torch-cpu.txt")
     assert cpu.keys() == {"torch", "torchvision"}
     for package, versions in cpu.items():
         assert {version.partition("+")[0] for version in versions} == gpu[package]
 
 
-def test_what_is_pinned_twice_is_pinned_alike() -> None:
+def test_a_package_has_the_same_version_in_every_file() -> None:
     inference = pins("inference.txt")
     for name in ("test.txt", "training.txt", "torch-gpu.txt"):
         for package, versions in pins(name).items():
             assert inference.get(package, versions) == versions
 
 
-def test_everything_that_the_project_declares_is_pinned() -> None:
+def test_every_declared_dependency_is_pinned() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     assert names(PROJECT["project"]["dependencies"]) <= pins("inference.txt").keys()
     assert names(PROJECT["build-system"]["requires"]) <= pins("build.txt").keys()

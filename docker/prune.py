@@ -1,0 +1,45 @@
+"""Delete what a list names, and stop the build if any of it does not exist.
+
+usage: prune.py LIST [BUILD]     in the directory to prune
+
+Each line of LIST is a path (wildcards allowed) and the reason to delete it. With BUILD (cpu or gpu)
+a line starts with the build that it applies to: cpu, gpu or both.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def patterns(text: str, build: str | None = None) -> Iterator[str]:
+    """Yield the paths in a list that apply to a build."""
+    for line in text.splitlines():
+        fields = line.partition("#")[0].split(maxsplit=2 if build else 1)
+        if fields and (build is None or fields.pop(0) in (build, "both")):
+            yield fields[0]
+
+
+def prune(site: Path, paths: list[str]) -> list[str]:
+    """Delete the paths below a directory, and return those that do not exist."""
+    matches = {path: list(site.glob(path)) for path in paths}
+    for match in (match for found in matches.values() for match in found):
+        if match.is_dir():
+            shutil.rmtree(match)
+        else:
+            match.unlink()
+    return [path for path, found in matches.items() if not found]
+
+
+def main(name: str, build: str | None = None) -> None:
+    """Prune the working directory."""
+    missing = prune(Path.cwd(), list(patterns(Path(name).read_text(), build)))
+    if missing:
+        sys.exit(
+            f"{Path(name).name} lists what does not exist: {', '.join(missing)}. Find out whether "
+            "a new version of the package moved or removed it, and update the list."
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
