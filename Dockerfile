@@ -1,8 +1,8 @@
 # mnistctl as three images that share their layers: predict (without PyTorch), cpu and gpu.
 #
-# Each stage under "layers" makes one layer from the files that it mounts and from no other layer.
-# So a change rebuilds only the layers made from the changed file, and PyTorch's layer, by far the
-# largest, keeps its digest. Steps longer than a few lines are files in docker/.
+# Each stage under "layers" makes one layer, independent of the others. So a change rebuilds only the
+# layers made from the changed file, and PyTorch's layer, by far the largest, keeps its digest. Steps
+# longer than a few lines are files in docker/.
 
 ARG PYTHON_VERSION=3.13
 ARG BASE=python:${PYTHON_VERSION}-slim-trixie
@@ -13,7 +13,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 # ---- build tools, which no image contains ----
 
-# All packages and their byte code go to /opt/mnistctl, wherever the base's own pip installs to.
+# All packages and their byte code go to /opt/mnistctl, with any base image.
 FROM ${BASE} AS base
 ENV PYTHONPATH=/opt/mnistctl/packages \
     PYTHONPYCACHEPREFIX=/opt/mnistctl/bytecode
@@ -39,7 +39,7 @@ RUN --mount=type=bind,from=base,target=/base \
 # Every file gets the same date, so that the same files make the same layer, byte for byte. Programs
 # in docker/ run with `python -B`: their own byte code must not get into a layer.
 
-# Python and the libraries that it or a package links to: no shell, no package manager.
+# Python and its shared libraries: no shell, no package manager.
 FROM base AS system
 RUN --mount=type=bind,source=docker/collect_system.py,target=/docker/collect_system.py \
     python -B /docker/collect_system.py
@@ -104,7 +104,7 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     sh /docker/prepare_torch.sh cpu "$TORCH_VERSION" && \
     find /opt -exec touch --date=@0 {} +
 
-# The same with CUDA.
+# PyTorch with CUDA, and the other dependencies of train.
 FROM toolchain AS torch-gpu
 ARG TORCH_VERSION
 WORKDIR /opt/mnistctl/packages
@@ -190,7 +190,7 @@ COPY --link --from=ext /opt /opt
 COPY --link --from=app /opt /opt
 
 
-# ---- the test suite, run in the cpu image by its user and without a network ----
+# ---- the test suite, run in the cpu image as its user, offline ----
 
 FROM base AS pytest
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
@@ -211,5 +211,5 @@ RUN --network=none \
     ["python", "-m", "pytest", "-p", "no:cacheprovider"]
 
 
-# The target of a build that names none.
+# The default target.
 FROM cpu

@@ -4,8 +4,8 @@
 # docker buildx bake requirements   updates the pins in requirements/
 # docker buildx bake release        builds all images to be published: see below
 #
-# Environment variables set the variables: PYTHON_VERSION=3.12 docker buildx bake. For those that are
-# null the Dockerfile has the default.
+# Environment variables set the variables: PYTHON_VERSION=3.12 docker buildx bake. For null, the
+# Dockerfile's default applies.
 
 variable "BASE" { default = null }
 variable "TOOLCHAIN" { default = null }

@@ -1,4 +1,4 @@
-"""The one thing pyproject.toml cannot declare: how the extension module is compiled."""
+"""Compile the extension module, which pyproject.toml alone cannot declare."""
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import setup

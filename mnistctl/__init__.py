@@ -1,3 +1,3 @@
 """Train and apply a handwritten-digit classifier."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

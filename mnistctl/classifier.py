@@ -28,6 +28,7 @@ import onnxruntime as ort
 
 BUNDLED = Path(__file__).with_name("model.onnx")
 RUNTIME_VERSION: str = ort.__version__
+_MAX_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,8 @@ class Classifier:
                 f"{name}: is not a model that ONNX Runtime can load: train one with mnistctl train"
             ) from error
         if not is_classifier:
-            raise MnistctlError(
-                f"{name}: is not a digit classifier, which maps float32 [batch, 1, {SIDE}, {SIDE}] "
-                f"to [batch, {CLASSES}]: name another model"
-            )
+            form = f"[batch, 1, {SIDE}, {SIDE}] to [batch, {CLASSES}]"
+            raise MnistctlError(f"{name}: is not a digit classifier, which maps float32 {form}")
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Classifier":
@@ -92,9 +91,13 @@ class Classifier:
         """
         path = BUNDLED if path is None else path
         try:
-            return cls(path.read_bytes(), display_path(path))
+            with path.open("rb") as file:
+                model = file.read(_MAX_BYTES + 1)
         except OSError as error:
             raise read_error(path, error) from error
+        if len(model) > _MAX_BYTES:
+            raise path_error(path, f"is larger than {_MAX_BYTES:,} bytes: name another model")
+        return cls(model, display_path(path))
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits (batch, 10) of images (batch, 28, 28) in 0 to 1.

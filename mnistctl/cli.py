@@ -33,7 +33,7 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option(
         envvar="MNISTCTL_DATA_DIR",
-        help="A directory with the four IDX files of a data set, gzipped or not.",
+        help="A directory with the IDX files of a data set, gzipped or not.",
         show_default="the bundled MNIST",
     ),
 ]
@@ -62,6 +62,9 @@ def main() -> int:
         return ExitStatus.USAGE
     except MnistctlError as error:
         log(f"mnistctl: {error}.")
+        return ExitStatus.FAILURE
+    except MemoryError:
+        log("mnistctl: there is not enough memory.")
         return ExitStatus.FAILURE
     except OutputClosed:
         return ExitStatus.OK
@@ -101,10 +104,12 @@ def mnistctl(
 def train(
     epochs: Annotated[int | None, _setting("epochs", "Passes over the data.")] = None,
     batch_size: Annotated[int | None, _setting("batch_size", "Images in a step.")] = None,
-    lr: Annotated[float | None, _setting("learning_rate", "The highest learning rate.")] = None,
+    lr: Annotated[float | None, _setting("learning_rate", "Maximum learning rate.")] = None,
     seed: Annotated[int | None, _setting("seed", "Random seed.")] = None,
     device: Annotated[Device, typer.Option(help="Where to train.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default="all")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads.", show_default="PyTorch's")
+    ] = None,
     data_dir: DataDirOption = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The new model.")] = DEFAULT_OUTPUT,
     checkpoint: Annotated[Path | None, typer.Option(help="Save checkpoints to this file.")] = None,
@@ -130,7 +135,7 @@ def train(
     except MnistctlError as error:
         raise typer.BadParameter(str(error)) from error
     if os.path.realpath(output) in map(os.path.realpath, filter(None, (checkpoint, resume))):
-        raise typer.BadParameter("is the checkpoint too: name another file", param_hint="--output")
+        raise typer.BadParameter("is also the checkpoint: name another", param_hint="'--output'")
 
     _require_training_packages()
     from mnistctl.training import loop
@@ -185,7 +190,7 @@ def validate(
 ) -> None:
     """Evaluate a model on the test set of a data set."""
     if min_accuracy is not None and not 0 <= min_accuracy <= 100:
-        raise typer.BadParameter("must be from 0 to 100", param_hint="--min-accuracy")
+        raise typer.BadParameter("must be from 0 to 100", param_hint="'--min-accuracy'")
     _limit_blas_threads()
     from mnistctl import dataset, evaluation, files
     from mnistctl.classifier import Classifier
@@ -198,7 +203,7 @@ def validate(
         with files.replace(mistakes) as file:
             evaluation.draw_mistakes(report, test).save(file, "PNG")
         if not quiet:
-            log(f"mnistctl: wrote the misclassified digits to {display_path(mistakes)}.")
+            log(f"mnistctl: wrote the misclassified images to {display_path(mistakes)}.")
     with suppress(OutputClosed):
         if json:
             terminal.emit_json(report.to_dict(test))
@@ -227,7 +232,7 @@ def predict(
         bool, typer.Option("--null", "-0", help="The list's paths end with NUL (find -print0).")
     ] = False,
     json: JsonOption = False,
-    show: Annotated[bool, typer.Option("--show", help="Draw each digit on stderr.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Draw each 28x28 image on stderr.")] = False,
 ) -> None:
     """Classify each image.
 
@@ -236,11 +241,13 @@ def predict(
     """
     images = images or []
     if not images and files_from is None:
-        raise typer.BadParameter("name an image, a directory, '-' or a list", param_hint="IMAGE")
+        raise typer.BadParameter(
+            "name an image, a directory, '-' or --files-from", param_hint="IMAGE"
+        )
     if "" in images:
         raise typer.BadParameter("a path is empty", param_hint="IMAGE")
     if null and files_from is None:
-        raise typer.BadParameter("needs --files-from", param_hint="--null")
+        raise typer.BadParameter("needs --files-from", param_hint="'--null'")
     if [*images, str(files_from)].count("-") > 1:
         raise typer.BadParameter("standard input can be read only once", param_hint="'-'")
 

@@ -21,7 +21,7 @@ class MnistctlError(Exception):
 class Stopped(BaseException):
     """A signal asked the program to end.
 
-    Like KeyboardInterrupt it is no Exception, so that no handler of errors catches it.
+    Like KeyboardInterrupt it is not an Exception, so that error handlers do not catch it.
 
     Attributes:
         status: the status to exit with.

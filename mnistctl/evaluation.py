@@ -1,4 +1,4 @@
-"""A classifier measured on a data set."""
+"""Evaluate a classifier on a data set."""
 
 from dataclasses import dataclass
 from decimal import Decimal

@@ -64,17 +64,16 @@ def log(text: str) -> None:
 
 
 def emit_report(report: "Report") -> None:
-    """Write an evaluation to stdout: with colours on a terminal, in ASCII if it takes no more."""
+    """Write an evaluation to stdout: in colour on a terminal, in ASCII if its encoding is."""
     from rich.console import Console
 
     emit(
         f"accuracy {percent(report.accuracy)}  ({report.correct:,} of {report.count:,})  "
         f"loss {report.loss:.4f}"
     )
-    on_terminal = sys.stdout.isatty()
     # Rich chooses its characters by the encoding.
     text = io.TextIOWrapper(io.BytesIO(), sys.stdout.encoding, errors="replace", newline="\n")
-    console = Console(file=text, force_terminal=on_terminal, width=None if on_terminal else 80)
+    console = Console(file=text, force_terminal=sys.stdout.isatty(), width=80)
     console.print(_confusion_table(report))
     text.flush()
     emit(text.buffer.getvalue().rstrip())

@@ -67,7 +67,7 @@ def assert_refused(path: Path, data: Dataset) -> None:
         Training.resume(path, {}, data, CPU)
 
 
-def test_what_is_written_is_read_again(path: Path) -> None:
+def test_checkpoint_round_trips(path: Path) -> None:
     tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7)}
     checkpoint.write(path, Checkpoint(SETTINGS, data=2**32 - 1, step=5, tensors=tensors))
     found = checkpoint.read(path)

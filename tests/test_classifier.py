@@ -178,3 +178,11 @@ except MnistctlError as error:
     result = run_program(program, tmp_path)
     assert "lacks the compiled extension (_core): run `pip install -e .`" in result.stdout
     assert result.stderr == ""
+
+
+def test_file_larger_than_any_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "large.onnx"
+    with path.open("wb") as file:
+        file.truncate(10**9)
+    with pytest.raises(MnistctlError, match=r"large\.onnx: is larger than 100,000,000 bytes"):
+        Classifier.load(path)

@@ -193,7 +193,7 @@ def test_a_process_that_was_called_wrongly_ends_with_the_status_usage(run: Run) 
         ("--threads", "1025", "from 1 to 1024"),
     ],
 )
-def test_a_setting_outside_its_limits_is_told_them(
+def test_error_of_a_setting_names_its_limits(
     tmp_path: Path, option: str, value: str, limits: str
 ) -> None:
     assert limits in one_sentence(run_main("train", option, value, cwd=tmp_path).stderr)
@@ -245,7 +245,7 @@ def test_a_signal_ends_predict_in_the_middle_of_an_image_that_never_ends(
 # Streams that are closed or full, or take ASCII alone
 
 
-def test_a_reader_that_leaves_is_not_an_error(digits: Path) -> None:
+def test_closed_pipe_is_not_an_error(digits: Path) -> None:
     paths = "for i in {1..30000}; do echo a.png; done"
     result = shell(
         f"{paths} | mnistctl predict --files-from - | head -1; echo ${{PIPESTATUS[1]}}", digits
@@ -255,7 +255,7 @@ def test_a_reader_that_leaves_is_not_an_error(digits: Path) -> None:
     assert b"Traceback" not in result.stderr
 
 
-def test_a_reader_that_leaves_hides_no_image_that_failed(digits: Path) -> None:
+def test_closed_pipe_hides_no_failed_image(digits: Path) -> None:
     paths = "(echo missing.png; for i in {1..30000}; do echo a.png; done)"
     result = shell(
         f"{paths} | mnistctl predict --files-from - | head -1; echo ${{PIPESTATUS[1]}}", digits
@@ -331,6 +331,15 @@ def test_errors_and_drawings_are_ascii_where_stderr_takes_no_more(
     assert result.stderr
     assert result.stderr.isascii()
     assert b"Traceback" not in result.stderr
+
+
+def test_json_is_the_same_in_every_locale(run: Run, digits: Path) -> None:
+    (digits / "a.png").rename(digits / "été.png")
+    outputs = [
+        run("predict", "--json", "été.png", cwd=digits, env={**os.environ, **variables}).stdout
+        for variables in (ASCII_ONLY, {"LC_ALL": "C.UTF-8"})
+    ]
+    assert outputs[0] == outputs[1] != b""
 
 
 # What commands leave alone

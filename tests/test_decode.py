@@ -105,7 +105,7 @@ def test_sides_are_below_512(width: int, height: int, mode: str, form: str) -> N
         (b"", "is empty"),
         (b"seven", r"is not an image that mnistctl reads \(PNG, JPEG, "),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not an image"),
-        (saved(Image.new("L", (99, 99), 9)).getvalue()[:60], r"is damaged \("),
+        (saved(Image.new("L", (99, 99), 9)).getvalue()[:60], r"cannot be decoded \("),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "is (damaged|not an image)"),
     ],
     ids=["empty", "text", "PostScript", "truncated", "signature alone"],
@@ -260,3 +260,15 @@ def test_file_that_cannot_be_read_is_an_error() -> None:
     refused = pytest.raises(MnistctlError, match=r"^standard input: cannot be read: Input/output")
     with Path("/proc/self/mem").open("rb") as file, refused:  # its first page is not mapped
         images.read(file)
+
+
+class Hungry(io.BytesIO):
+    """A file for which there is not enough memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise MemoryError(size)
+
+
+def test_image_without_enough_memory_is_an_error_of_that_image() -> None:
+    with pytest.raises(MnistctlError, match="needs more memory than there is"):
+        decode(Hungry())

@@ -28,7 +28,7 @@ def test_mark_says_where_the_block_is_run_or_why_not(block: Block) -> None:
 @pytest.mark.parametrize(
     "block", [block for block in SHELL if block.mark == "run by .ci/run"], ids=str
 )
-def test_ci_runs_the_commands_marked_so(block: Block) -> None:
+def test_ci_runs_the_commands_marked_as_run_by_ci(block: Block) -> None:
     script = (ROOT / ".ci" / "run").read_text()
     for command in re.findall(r"^\$ (.*)", block.text, re.M):
         assert command in script

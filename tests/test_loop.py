@@ -112,7 +112,7 @@ def test_the_settings_name_the_threads_that_are_used(data: Dataset) -> None:
     assert settings.threads == torch.get_num_threads()
 
 
-def test_calibration_changes_no_decision_and_makes_right_ones_surer(
+def test_calibration_raises_the_confidence_of_correct_predictions_and_changes_none(
     learned: tuple[Training, list[Progress]], mnist_test: Dataset
 ) -> None:
     training, _ = learned

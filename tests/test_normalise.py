@@ -91,7 +91,7 @@ def test_position_of_the_digit_on_the_sheet_makes_no_difference(
 
 
 @pytest.mark.parametrize("size", [(20_000, 3), (3, 20_000)])
-def test_sliver_is_blank(size: tuple[int, int]) -> None:
+def test_image_one_pixel_wide_is_blank(size: tuple[int, int]) -> None:
     image = Image.new("L", size, 255)
     image.paste(0, (size[0] // 2, size[1] // 2, size[0] // 2 + 1, size[1] // 2 + 1))
     with pytest.raises(MnistctlError, match="is blank"):

@@ -3,12 +3,14 @@
 import json
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from commands import one_sentence, run_main
 from PIL import Image
 from support import Run, run_program
 
+from mnistctl.classifier import Classifier
 from mnistctl.dataset import Dataset
 from mnistctl.errors import ExitStatus
 
@@ -150,3 +152,15 @@ main()
 print({{"torch", "torchvision", "onnx", "safetensors"}} & {{*sys.modules}})
 """
     assert run_program(program, tmp_path).stdout == "7\nset()\n"
+
+
+def test_too_little_memory_is_one_sentence(
+    tmp_path: Path, digit_png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_path: Path | None) -> NoReturn:
+        raise MemoryError
+
+    monkeypatch.setattr(Classifier, "load", fail)
+    result = run_main("predict", digit_png, cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert one_sentence(result.stderr) == "mnistctl: there is not enough memory.\n"

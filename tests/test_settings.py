@@ -24,7 +24,7 @@ def settings(name: str, value: Any) -> TrainSettings:
 
 
 @given(VALID)
-def test_every_allowed_value_survives_the_way_through_a_checkpoint(valid: TrainSettings) -> None:
+def test_every_allowed_value_round_trips_through_json(valid: TrainSettings) -> None:
     assert TrainSettings(**json.loads(json.dumps(valid.to_dict()))) == valid
 
 

@@ -304,7 +304,7 @@ def test_the_model_file_and_the_checkpoint_must_be_two_files(
     (tmp_path / "data").mkdir()
     result = run_main("train", "--output", first, option, second, cwd=tmp_path)
     assert result.returncode == ExitStatus.USAGE
-    assert "--output: is the checkpoint too: name another" in one_sentence(result.stderr)
+    assert "'--output': is also the checkpoint: name another" in one_sentence(result.stderr)
     assert (tmp_path / "model.onnx").read_bytes() == b"earlier"
     assert names(tmp_path) == ["data", "link", "model.onnx"]
 

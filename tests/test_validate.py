@@ -71,13 +71,13 @@ def test_an_accuracy_that_is_missed_fails_in_one_sentence_after_the_report(
     assert "90.00 %, is below --min-accuracy 90.01" in one_sentence(result.stderr)
 
 
-def test_a_reader_that_leaves_hides_no_missed_accuracy(tmp_path: Path) -> None:
+def test_closed_pipe_hides_no_missed_accuracy(tmp_path: Path) -> None:
     result = shell("mnistctl validate --min-accuracy 100 | true; echo ${PIPESTATUS[0]}", tmp_path)
     assert result.stdout == b"1\n"
     assert "is below --min-accuracy 100" in one_sentence(result.stderr)
 
 
-def test_a_reader_that_leaves_keeps_the_image_of_the_mistakes(tmp_path: Path) -> None:
+def test_closed_pipe_keeps_the_sheet_of_mistakes(tmp_path: Path) -> None:
     result = shell(
         "mnistctl validate --quiet --mistakes mistakes.png | true; echo ${PIPESTATUS[0]}", tmp_path
     )
@@ -90,7 +90,7 @@ def test_mistakes_are_drawn_to_a_png_file(tmp_path: Path, mislabelled: Path) -> 
         "validate", "--mistakes", "mistakes.png", "--data-dir", mislabelled, cwd=tmp_path
     )
     assert result.returncode == ExitStatus.OK
-    assert b"wrote the misclassified digits to mistakes.png" in result.stderr
+    assert b"wrote the misclassified images to mistakes.png" in result.stderr
     with Image.open(tmp_path / "mistakes.png") as image:
         assert image.format == "PNG"
 

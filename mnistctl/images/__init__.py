@@ -1,4 +1,4 @@
-"""The way of an image: from a file to the 28x28 digit that the network takes."""
+"""Read an image file as the 28x28 input of the network."""
 
 import os
 from typing import BinaryIO

@@ -42,11 +42,8 @@ def decode(file: BinaryIO) -> NDArray[np.uint8]:
             its subject, the file's name.
         OSError: the file cannot be read.
     """
-    content = _read_bytes(file)
     try:
-        return _greyscale(content)
-    except MnistctlError:
-        raise
+        return _greyscale(_read_bytes(file))
     except UnidentifiedImageError as error:
         raise MnistctlError(
             f"is not an image that mnistctl reads ({', '.join(_FORMATS)})"
@@ -58,7 +55,9 @@ def decode(file: BinaryIO) -> NDArray[np.uint8]:
     except MemoryError as error:
         raise MnistctlError("needs more memory than there is") from error
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise MnistctlError(f"is damaged ({' '.join(str(error).split())})") from error
+        if isinstance(error, MnistctlError) or getattr(error, "errno", None) is not None:
+            raise
+        raise MnistctlError(f"cannot be decoded ({' '.join(str(error).split())})") from error
 
 
 def _read_bytes(file: BinaryIO) -> BinaryIO:

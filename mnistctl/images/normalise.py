@@ -64,8 +64,7 @@ def _remove_background(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
         image = image.filter(ImageFilter.MedianFilter(3))
     coarse = image.copy()
     coarse.thumbnail((_COARSE_SIDE, _COARSE_SIDE), Image.Resampling.BOX)
-    # At least 3: Pillow 12.3.0 crashes on a filter of 1.
-    window = max(3, max(coarse.size) // 3 // 2 * 2 + 1)
+    window = max(3, max(coarse.size) // 3 // 2 * 2 + 1)  # Pillow 12.3.0 crashes on 1
     coarse = coarse.filter(ImageFilter.MinFilter(window)).filter(ImageFilter.MaxFilter(window))
     return np.asarray(ImageChops.subtract(image, coarse.resize(image.size)))
 
@@ -110,13 +109,9 @@ def _fit(ink: Image.Image) -> NDArray[np.float32]:
 def _centre(digit: NDArray[np.float32]) -> NDArray[np.float32]:
     """Place a digit in 28x28 with its centre of mass as close to the middle as it fits."""
     canvas = np.zeros((SIDE, SIDE), np.float32)
-    top, left = (
-        min(
-            max(round(SIDE / 2 - _centre_of_mass(digit.sum(axis, dtype=np.float64))), 0),
-            SIDE - digit.shape[1 - axis],
-        )
-        for axis in (1, 0)
-    )
+    y, x = (_centre_of_mass(digit.sum(axis, dtype=np.float64)) for axis in (1, 0))
+    top = min(max(round(SIDE / 2 - y), 0), SIDE - digit.shape[0])
+    left = min(max(round(SIDE / 2 - x), 0), SIDE - digit.shape[1])
     canvas[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
     return canvas
 

@@ -19,12 +19,9 @@ _MAX_PATH = 65536
 
 
 def open_stdin() -> BinaryIO:
-    """Open standard input as bytes.
+    """Open standard input as bytes, or raise MnistctlError if it is closed.
 
     Not ``sys.stdin``: Python aborts if a thread is reading it when the program ends.
-
-    Raises:
-        MnistctlError: it is closed.
     """
     if sys.stdin is None:
         raise MnistctlError("standard input is closed: '-' needs one to read")

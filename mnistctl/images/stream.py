@@ -43,7 +43,7 @@ class Answer:
     def to_dict(self) -> dict[str, object]:
         """Return the answer as JSON has it, with probabilities to six decimals."""
         return {
-            "path": self.path,
+            "path": os.fsencode(self.path).decode(errors="surrogateescape"),  # in any locale
             "digit": self.prediction.digit,
             "confidence": round(self.prediction.confidence, 6),
             "probabilities": [round(value, 6) for value in self.prediction.probabilities],
@@ -56,10 +56,9 @@ def classify(
     """Classify images in order, each as soon as those before it are answered.
 
     A thread draws the paths, since a list may be a pipe. A pool decodes large images and reads
-    pipes. Small images are decoded by the calling thread: that is mostly Python code, of which two
-    threads do less than one. Memory stays constant, however many paths there are.
-
-    Errors among the paths are passed on in their place.
+    pipes. Small images are decoded by the calling thread: that is mostly Python code, and two
+    threads are slower than one (GIL). Memory stays constant, however many paths there are. Errors
+    among the paths are passed on in their place.
 
     Raises:
         MnistctlError: the model fails, no thread can be started, or ``paths`` raises it.

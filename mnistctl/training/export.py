@@ -1,4 +1,4 @@
-"""A trained network to a model file.
+"""Write a trained network to a model file.
 
 The graph is built with onnx's own helper, a node for each layer. ``torch.onnx.export`` takes three
 seconds and four more packages for that, and stores paths of the machine in the file.

@@ -31,7 +31,7 @@ _STEPS_BETWEEN_REPORTS = 10
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is: the epoch, from 1, and its finished batches.
+    """The progress of a training: the epoch, from 1, and its finished batches.
 
     Attributes:
         loss: mean cross-entropy in nats of these batches, without label smoothing.
@@ -59,12 +59,12 @@ def train(
 ) -> tuple[TrainSettings, Report]:
     """Train a network, write the model file and evaluate it on the test set.
 
-    The settings are ``overrides`` and the defaults. A resumed training has its own settings, which
-    ``overrides`` must not contradict.
+    The settings are ``overrides`` and the defaults. A resumed training uses its saved settings, and
+    ``overrides`` must match them.
 
     Raises:
         MnistctlError: a file, the data set, the device or the training fails.
-        Stopped: a signal has come; the checkpoint is saved.
+        Stopped: SIGINT or SIGTERM arrived; the checkpoint is saved.
     """
     for path in filter(None, (output, checkpoint_path)):
         files.check_writable(path)
@@ -99,7 +99,7 @@ class Training:
         torch.set_num_threads(self.settings.threads or 1)
         torch.manual_seed(settings.seed)
         self.network = build_network().to(device).to(memory_format=torch.channels_last)
-        # Every epoch has a seed of its own: a resumed training need not repeat those before.
+        # Each epoch has its own seed, so a resumed training can skip the epochs before.
         self._epoch_seeds = torch.randint(2**62, (settings.epochs,)).tolist()
         self._images = torch.tensor(data.images, device=device).unsqueeze(1)
         self._labels = torch.tensor(data.labels, device=device, dtype=torch.int64)
@@ -125,8 +125,8 @@ class Training:
         """
         saved = checkpoint.read(path)
         for name, value in overrides.items():
-            if value != (found := getattr(saved.settings, name)):
-                setting = f"{name.replace('_', ' ')} {found}, not {value}"
+            if value != (saved_value := getattr(saved.settings, name)):
+                setting = f"{name.replace('_', ' ')} {saved_value}, not {value}"
                 raise path_error(path, f"was started with {setting}: leave that option out")
         training = cls(saved.settings, data, device)
         if saved.data != training._checksum:
@@ -134,7 +134,7 @@ class Training:
         tensors = training._tensors()
         if (
             not 0 <= saved.step <= saved.settings.epochs * training._batches
-            or _forms(saved.tensors) != _forms(tensors)
+            or _shapes_and_dtypes(saved.tensors) != _shapes_and_dtypes(tensors)
             or not all(tensor.isfinite().all() for tensor in saved.tensors.values())
         ):
             raise path_error(path, checkpoint.INVALID)
@@ -159,7 +159,7 @@ class Training:
 
         Raises:
             MnistctlError: the training diverged, or the checkpoint cannot be written.
-            Stopped: a signal has come; the training is as its last step left it.
+            Stopped: SIGINT or SIGTERM arrived; the last step is complete.
         """
         with signals.deferred() as check_stop:
             try:
@@ -174,11 +174,11 @@ class Training:
                 raise
 
     def calibrate(self) -> nn.Sequential:
-        """Return a copy of the network whose probabilities are as often right as they say.
+        """Return a copy of the network with calibrated probabilities.
 
         Smoothed labels make it less confident than it should be. Dividing its logits by a
         temperature corrects that (C. Guo et al., "On calibration of modern neural networks", 2017).
-        Augmented training images, nearly as hard as unseen ones, serve to choose the temperature.
+        Augmented training images, nearly as hard as unseen ones, are used to choose it.
         """
         torch.manual_seed(self.settings.seed)
         images, labels = self._augmented(_CALIBRATION_IMAGES)
@@ -194,7 +194,7 @@ class Training:
         return network
 
     def _steps(self, check_stop: Callable[[], None]) -> Iterator[Progress]:
-        """Take every step that is left, and yield the progress now and then."""
+        """Take all remaining steps, and yield the progress every ten steps and after each epoch."""
         start, first_step = time.monotonic(), self.step
         for epoch in range(self.step // self._batches, self.settings.epochs):
             batch = self.step - epoch * self._batches
@@ -273,10 +273,10 @@ def learning_rate(step: int, steps: int, highest: float) -> float:
     """
     peak, last = 0.3 * steps - 1, steps - 1
     if step <= peak:
-        start, end, share = highest / 10, highest, step / peak
+        start, end, fraction = highest / 10, highest, step / peak
     else:
-        start, end, share = highest, highest / 10_000, (step - peak) / (last - peak)
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+        start, end, fraction = highest, highest / 10_000, (step - peak) / (last - peak)
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * fraction))
 
 
 def choose_device(name: str) -> torch.device:
@@ -298,7 +298,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def _build_optimizer(network: nn.Module) -> torch.optim.Optimizer:
-    """Return AdamW with its state already there, so that every checkpoint has the same tensors."""
+    """Return AdamW with initialised state, so that every checkpoint has the same tensors."""
     optimizer = torch.optim.AdamW(
         network.parameters(), betas=(0.9, 0.99), weight_decay=0.05, fused=True
     )
@@ -311,8 +311,8 @@ def _build_optimizer(network: nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
-def _forms(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    """Return the shape and the type of each tensor."""
+def _shapes_and_dtypes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Return the shape and the dtype of each tensor."""
     return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 

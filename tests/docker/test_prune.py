@@ -35,7 +35,7 @@ def files(site: Path) -> set[str]:
     return {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()}
 
 
-def test_what_matches_is_deleted_and_nothing_else(site: Path, rules: Path) -> None:
+def test_only_matching_files_are_deleted(site: Path, rules: Path) -> None:
     rules.write_text("# A list.\na/tests  tests\na/*/tests  tests\nlib/t*.so  not used\n")
     prune.main(str(rules))
     assert files(site) == {"a/code.py", "lib/one.so"}
