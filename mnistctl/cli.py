@@ -38,7 +38,7 @@ DataDirOption = Annotated[
     ),
 ]
 Device = Literal["auto", "cpu", "cuda", "mps"]
-DEFAULT_OUTPUT = Path("model.onnx")
+_OUTPUT = Path("model.onnx")
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as lines of JSON.")]
 
@@ -111,7 +111,7 @@ def train(
         int | None, typer.Option(help="CPU threads.", show_default="PyTorch's")
     ] = None,
     data_dir: DataDirOption = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The new model.")] = DEFAULT_OUTPUT,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new model file.")] = _OUTPUT,
     checkpoint: Annotated[Path | None, typer.Option(help="Save checkpoints to this file.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume from this checkpoint.")] = None,
     quiet: QuietOption = False,

@@ -64,7 +64,7 @@ def log(text: str) -> None:
 
 
 def emit_report(report: "Report") -> None:
-    """Write an evaluation to stdout: in colour on a terminal, in ASCII if its encoding is."""
+    """Write an evaluation to stdout, in colour on a terminal, and in ASCII if stdout is ASCII."""
     from rich.console import Console
 
     emit(
