@@ -12,4 +12,4 @@ strip --strip-unneeded torch/lib/libtorch_*.so
 python "$here/import_training.py"
 python -B "$here/trust_bytecode.py" "$PYTHONPYCACHEPREFIX"
 # These cannot be imported without NumPy.
-python -B -m compileall -q -j 0 --invalidation-mode unchecked-hash ml_dtypes onnx torchvision
+python -B -m compileall -q -j 0 --invalidation-mode unchecked-hash ml_dtypes onnx

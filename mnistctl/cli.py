@@ -137,6 +137,7 @@ def train(
     if os.path.realpath(output) in map(os.path.realpath, filter(None, (checkpoint, resume))):
         raise typer.BadParameter("is also the checkpoint: name another", param_hint="'--output'")
 
+    _limit_spinning()
     _require_training_packages()
     from mnistctl.training import loop
 
@@ -163,7 +164,6 @@ def _require_training_packages() -> None:
         import onnx  # noqa: F401
         import safetensors  # noqa: F401
         import torch  # noqa: F401
-        import torchvision  # noqa: F401
     except ModuleNotFoundError as error:
         raise MnistctlError(
             f"train needs {error.name}, which is not installed: run pip install '.[train]' in a "
@@ -280,3 +280,8 @@ def predict(
 def _limit_blas_threads() -> None:
     """Keep NumPy's import from starting threads, which takes 5 % of a prediction on two cores."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def _limit_spinning() -> None:
+    """Let PyTorch's threads sleep while they wait for each other, so that others may work."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")

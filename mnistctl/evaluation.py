@@ -1,5 +1,7 @@
 """Evaluate a classifier on a data set."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -71,17 +73,16 @@ class Report:
 
 
 def evaluate(classifier: Classifier, dataset: Dataset) -> Report:
-    """Classify every image of a data set and compare with its label.
+    """Classify every image of a data set, on all cores, and compare with its label.
 
     Raises:
         MnistctlError: as :meth:`Classifier.logits`.
     """
-    logits = np.concatenate(
-        [
-            classifier.logits(as_input(dataset.images[start : start + _BATCH]))
-            for start in range(0, len(dataset), _BATCH)
-        ]
-    )
+    batches = [dataset.images[i : i + _BATCH] for i in range(0, len(dataset), _BATCH)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        logits = np.concatenate(
+            list(pool.map(lambda batch: classifier.logits(as_input(batch)), batches))
+        )
     predicted = argmax(logits)
     labels = dataset.labels.astype(np.int64)
     confusion = np.bincount(labels * CLASSES + predicted, minlength=CLASSES**2)

@@ -75,7 +75,7 @@ def test_reports_come_every_ten_steps_and_after_each_epoch(data: Dataset) -> Non
 def test_loss_and_accuracy_are_those_of_the_epochs_batches_without_label_smoothing(
     data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "augment", lambda images, _check_stop: images)
+    monkeypatch.setattr(loop, "augment", lambda images, _labels: images / 255)
     monkeypatch.setattr(loop, "_has_fast_bfloat16", lambda _device: False)
     training = Training(TrainSettings(epochs=1, batch_size=200, threads=1), data, CPU)
     with torch.no_grad():
@@ -190,7 +190,7 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
-def test_a_signal_stops_while_an_epoch_is_prepared_and_saves_the_checkpoint(
+def test_a_signal_before_the_first_step_saves_the_checkpoint(
     uninterrupted: tuple[dict[str, Tensor], list[Progress]],
     data: Dataset,
     tmp_path: Path,

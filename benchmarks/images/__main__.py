@@ -3,8 +3,8 @@
     python -m benchmarks.images TORCH_WHEELS
     python -m benchmarks.images --redraw
 
-TORCH_WHEELS is a directory with the wheels of torch and torchvision that requirements/torch-cpu.txt
-pins, for the Python version of --slim. Every Dockerfile installs them from there. The benchmark
+TORCH_WHEELS is a directory with the wheel of torch that requirements/torch-cpu.txt pins, for the
+Python version of --slim. Every Dockerfile installs them from there. The benchmark
 empties the engine's build cache before each first build, cache mounts included. Give it a builder
 of its own (docker buildx create --use) or an engine of its own (DOCKER_HOST).
 
@@ -135,7 +135,7 @@ def ladder_build(target: str, context: Path, arguments: list[str]) -> Build:
     pinned = read_pins("inference.txt", "training.txt", "torch-cpu.txt", "build.txt")
     (context / "pinned.txt").write_text("\n".join(pinned) + "\n")
     torch = read_pins("torch-cpu.txt")
-    names = {re.split("[=; ]", pin)[0] for pin in pinned} - {"torch", "torchvision"}
+    names = {re.split("[=; ]", pin)[0] for pin in pinned} - {"torch"}
     (context / "requirements.txt").write_text("\n".join([*sorted(names), *torch]) + "\n")
 
     def change_dependency() -> None:
@@ -243,9 +243,7 @@ def measure(options: argparse.Namespace) -> Results:
 def main() -> None:
     """Measure, or read the results on record, and write the chart and the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "wheels", type=Path, nargs="?", help="a directory with wheels of torch and torchvision"
-    )
+    parser.add_argument("wheels", type=Path, nargs="?", help="a directory with the wheel of torch")
     parser.add_argument("--full", default="python:3.13-trixie", help="the base with a compiler")
     parser.add_argument("--slim", default="python:3.13-slim-trixie", help="the base without")
     parser.add_argument("--gpu", action="store_true", help="also build the images for the GPU")

@@ -23,7 +23,7 @@ from mnistctl.evaluation import Report, evaluate
 
 _OPSET = 17
 _IR_VERSION = 8  # of opset 17: any ONNX Runtime since 1.13 reads it
-_COMPARED_IMAGES = 1000
+_COMPARED_IMAGES = 256
 _TOLERANCE = 1e-3
 
 
@@ -104,8 +104,8 @@ def to_onnx(network: nn.Sequential) -> onnx.ModelProto:
 def _operator(layer: nn.Module) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     """Return a layer's ONNX operator, its attributes, and its weights in the operator's order."""
     match layer:
-        case nn.Conv2d(kernel_size=kernel, stride=(1, 1), padding=(0, 0), bias=None):
-            return "Conv", {"kernel_shape": kernel}, ("weight",)
+        case nn.Conv2d(kernel_size=kernel, stride=(1, 1), padding=(int(), int()) as pad, bias=None):
+            return "Conv", {"kernel_shape": kernel, "pads": (*pad, *pad)}, ("weight",)
         case nn.MaxPool2d(kernel_size=int(side), padding=0):
             return "MaxPool", {"kernel_shape": (side, side), "strides": (side, side)}, ()
         case nn.BatchNorm2d(eps=epsilon):
