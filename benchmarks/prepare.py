@@ -12,17 +12,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from mnistctl import dataset
+from mnistctl.dataset import BUNDLED, load_dataset
 
 
 def prepare(folder: Path) -> None:
     """Write the digits to ``digits`` and the data set to ``MNIST/raw``."""
     (folder / "digits").mkdir()
-    for index, image in enumerate(dataset.load("test").images):
+    for index, image in enumerate(load_dataset("test").images):
         Image.fromarray(image).save(folder / "digits" / f"{index:05}.png")
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for archive in dataset.BUNDLED.glob("*.gz"):
+    for archive in BUNDLED.glob("*.gz"):
         (raw / archive.stem).write_bytes(gzip.decompress(archive.read_bytes()))
 
 

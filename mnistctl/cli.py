@@ -192,12 +192,13 @@ def validate(
     if min_accuracy is not None and not 0 <= min_accuracy <= 100:
         raise typer.BadParameter("must be from 0 to 100", param_hint="'--min-accuracy'")
     _limit_blas_threads()
-    from mnistctl import dataset, evaluation, files
+    from mnistctl import evaluation, files
     from mnistctl.classifier import Classifier
+    from mnistctl.dataset import load_dataset
 
     if mistakes:
         files.check_writable(mistakes)
-    test = dataset.load("test", data_dir)
+    test = load_dataset("test", data_dir)
     report = evaluation.evaluate(Classifier.load(model), test)
     if mistakes:
         with files.replace(mistakes) as file:

@@ -17,8 +17,9 @@ from commands import ASCII_ONLY, environment_with_home, one_sentence, run_main
 from support import MNISTCTL, names, write_mnist
 
 import mnistctl.training
-from mnistctl import dataset, signals, terminal
+from mnistctl import signals, terminal
 from mnistctl.classifier import Classifier
+from mnistctl.dataset import load_dataset
 from mnistctl.errors import ExitStatus
 from mnistctl.settings import TrainSettings
 from mnistctl.training.loop import Progress, Training
@@ -187,7 +188,7 @@ def test_a_signal_saves_the_checkpoint_and_leaves_the_earlier_model(
     assert command == ["mnistctl", "train", *options, "--resume", "run.ckpt"]
     assert (tmp_path / "model.onnx").read_bytes() == b"earlier"
     assert names(tmp_path) == ["model.onnx", "run.ckpt"]
-    data = dataset.load("train", small_mnist)
+    data = load_dataset("train", small_mnist)
     assert Training.resume(tmp_path / "run.ckpt", {}, data, torch.device("cpu")).step >= 2
 
 
@@ -245,7 +246,7 @@ def checkpoint(small_mnist: Path, tmp_path: Path) -> Path:
     """The checkpoint of a training of two epochs that has taken no step yet."""
     path = tmp_path / "run.ckpt"
     settings = TrainSettings(epochs=2, batch_size=64, threads=1)
-    Training(settings, dataset.load("train", small_mnist), torch.device("cpu")).save(path)
+    Training(settings, load_dataset("train", small_mnist), torch.device("cpu")).save(path)
     return path
 
 

@@ -19,13 +19,14 @@ _MAX_PATH = 65536
 
 
 def open_stdin() -> BinaryIO:
-    """Open standard input as bytes, or raise MnistctlError if it is closed.
+    """Open standard input as bytes, under that name, or raise MnistctlError if it is closed.
 
     Not ``sys.stdin``: Python aborts if a thread is reading it when the program ends.
     """
     if sys.stdin is None:
         raise MnistctlError("standard input is closed: '-' needs one to read")
-    return open(sys.stdin.fileno(), "rb", closefd=False)
+    number = sys.stdin.fileno()
+    return open("standard input", "rb", opener=lambda _name, _flags: os.dup(number))
 
 
 def read_list(path: Path, *, null: bool) -> Iterator[str]:

@@ -11,10 +11,9 @@ from threading import Event, Semaphore
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistctl import images
 from mnistctl.classifier import Classifier, Prediction
 from mnistctl.errors import MnistctlError
-from mnistctl.images import sources
+from mnistctl.images import read_image, sources
 
 _BATCH = 32
 # Images decoded ahead of the one to answer: bounds the memory, however long the list is.
@@ -129,6 +128,6 @@ def _decode(path: str | MnistctlError) -> _Decoded:
     if isinstance(path, MnistctlError):
         return path
     try:
-        return path, images.read(sources.open_stdin() if path == sources.STDIN else path)
+        return path, read_image(sources.open_stdin() if path == sources.STDIN else path)
     except MnistctlError as error:
         return error
