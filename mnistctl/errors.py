@@ -47,6 +47,11 @@ def display_path(path: str | os.PathLike[str]) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def json_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as JSON has it: its bytes, in any locale, as UTF-8 with surrogate escapes."""
+    return os.fsencode(path).decode(errors="surrogateescape")
+
+
 def path_error(path: str | os.PathLike[str], reason: str) -> MnistctlError:
     """Return the error about a path, for a reason that continues the sentence."""
     return MnistctlError(f"{display_path(path)}: {reason}")

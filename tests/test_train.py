@@ -88,14 +88,22 @@ def test_quiet_silences_the_epochs(quiet_json: Finished) -> None:
     assert (result.returncode, result.stderr) == (ExitStatus.OK, b"")
 
 
-def test_json_is_one_object_with_the_accuracy_and_the_settings(quiet_json: Finished) -> None:
+def test_json_ends_with_an_object_with_the_accuracy_and_the_settings(quiet_json: Finished) -> None:
     _, result = quiet_json
-    values = json.loads(result.stdout)
-    assert result.stdout.count(b"\n") == 1
+    values = json.loads(result.stdout.splitlines()[-1])
     assert values["model"] == "model.onnx"
     assert 0 <= values["test_accuracy"] <= 1
     assert values["test_loss"] > 0
     assert (values["epochs"], values["seed"]) == (1, 5)
+
+
+def test_json_has_an_object_for_each_epoch(quiet_json: Finished) -> None:
+    _, result = quiet_json
+    *epochs, _ = map(json.loads, result.stdout.splitlines())
+    assert [list(epoch) for epoch in epochs] == [["epoch", "loss", "accuracy", "images_per_second"]]
+    assert epochs[0]["epoch"] == 1
+    assert 0 <= epochs[0]["accuracy"] <= 1
+    assert min(epochs[0]["loss"], epochs[0]["images_per_second"]) > 0
 
 
 def test_another_seed_gives_another_network(finished: Finished, quiet_json: Finished) -> None:
@@ -197,9 +205,9 @@ def signal_after_first_epoch() -> Iterator[None]:
     """Send this process SIGTERM after the first epoch of a training in the block."""
 
     @contextmanager
-    def training_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    def training_progress(**_options: bool) -> Iterator[Callable[[Progress], None]]:
         def report(progress: Progress) -> None:
-            if not quiet and (progress.epoch, progress.batch) == (1, progress.batches):
+            if (progress.epoch, progress.batch) == (1, progress.batches):
                 signal.raise_signal(signal.SIGTERM)
 
         yield report
