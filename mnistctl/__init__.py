@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mnistctl.evaluation import Report, evaluate
     from mnistctl.images import read_image
 else:
-    # Importing these modules takes 0.1 s, which --help and programs that use none of them save.
+    # These modules take 0.1 s to import, and --help needs none of them.
     _MODULES = {
         "Classifier": "classifier",
         "Dataset": "dataset",

@@ -110,5 +110,5 @@ def test_image_one_pixel_wide_is_blank(size: tuple[int, int]) -> None:
     ids=["1x1", "black", "white", "noise", "paper in fading light"],
 )
 def test_blank_image_is_refused(grey: NDArray[Any]) -> None:
-    with pytest.raises(MnistctlError, match=r"^standard input: is blank: no digit stands out"):
+    with pytest.raises(MnistctlError, match=r"^image data: is blank: no digit stands out"):
         read_image(saved(Image.fromarray(grey.astype(np.uint8))))
