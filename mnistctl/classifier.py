@@ -1,7 +1,8 @@
 """An ONNX model and argmax: batches of digits in, predictions out."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -21,10 +22,24 @@ except ImportError as error:
         "run `pip install -e .` in this clone, or `mnistctl` outside of it",
     ) from error
 
-# ONNX Runtime reads this when it is imported; without it, it collects usage data in the home
-# directory and sends it to Microsoft.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime as ort
+
+@contextmanager
+def _environment_default(name: str, value: str) -> Iterator[None]:
+    """Set a variable during a block, unless the environment has it."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+# ONNX Runtime reads this when it is imported, and only then. Without it, it collects usage data in
+# the home directory and sends it to Microsoft.
+with _environment_default("ORT_DISABLE_TELEMETRY", "1"):
+    import onnxruntime as ort
 
 BUNDLED = Path(__file__).with_name("model.onnx")
 RUNTIME_VERSION: str = ort.__version__
@@ -83,28 +98,39 @@ class Classifier:
             raise MnistctlError(f"{name}: is not a digit classifier, which maps float32 {form}")
 
     @classmethod
-    def load(cls, path: Path | None = None) -> "Classifier":
+    def load(cls, path: str | os.PathLike[str] | None = None) -> "Classifier":
         """Read a model file, or the bundled one.
 
         Raises:
             MnistctlError: the file cannot be read or is not such a model.
         """
-        path = BUNDLED if path is None else path
+        path = BUNDLED if path is None else Path(path)
         try:
             with path.open("rb") as file:
                 model = file.read(_MAX_BYTES + 1)
         except OSError as error:
             raise read_error(path, error) from error
+        except ValueError as error:  # a NUL in the path
+            raise path_error(path, f"cannot be read: {error}") from error
         if len(model) > _MAX_BYTES:
             raise path_error(path, f"is larger than {_MAX_BYTES:,} bytes: name another model")
         return cls(model, display_path(path))
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the logits (batch, 10) of images (batch, 28, 28) in 0 to 1.
+        """Return the logits, float32 (batch, 10), of images.
+
+        Args:
+            images: float32, shape (batch, 28, 28), 0 (background) to 1 (ink). An image takes 50 kB
+                while the model runs.
 
         Raises:
             MnistctlError: the model fails, or a logit is not a finite number.
+            TypeError: ``images`` is not an array of NumPy.
+            ValueError: its shape, its dtype or a value (NaN, for example) is another.
         """
+        _check_images(images)
+        if not len(images):
+            return np.empty((0, CLASSES), np.float32)
         try:
             (logits,) = self._session.run([self._output], {self._input: images[:, np.newaxis]})
             if logits.shape != (len(images), CLASSES) or not np.isfinite(logits).all():
@@ -116,11 +142,7 @@ class Classifier:
         return cast(NDArray[np.float32], logits)
 
     def predict(self, images: NDArray[np.float32]) -> list[Prediction]:
-        """Return a prediction for each of the images (batch, 28, 28) in 0 to 1.
-
-        Raises:
-            MnistctlError: as :meth:`logits`.
-        """
+        """Return a prediction for each image. Arguments and errors are those of :meth:`logits`."""
         logits = self.logits(images)
         probabilities = np.exp(log_softmax(logits))
         return [
@@ -150,6 +172,21 @@ def _session(model: bytes) -> ort.InferenceSession:
     )
     # The fallback prints to stdout, and tries the same provider again.
     return ort.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=False)
+
+
+def _check_images(images: NDArray[np.float32]) -> None:
+    """Raise TypeError or ValueError if an array is not a batch of the network's input."""
+    expected = f"a NumPy array of float32 with shape (batch, {SIDE}, {SIDE})"
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"images must be {expected}, not {type(images).__name__}")
+    if images.dtype != np.float32 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
+        hint = ": use image[np.newaxis]" if images.shape == (SIDE, SIDE) else ""
+        raise ValueError(
+            f"images must be {expected}, not {images.dtype} with shape {images.shape}{hint}"
+        )
+    if len(images) and not (images.min() >= 0 and images.max() <= 1):  # NaN is neither
+        values = f"from {images.min():g} to {images.max():g}"
+        raise ValueError(f"images must have values from 0 (background) to 1 (ink), not {values}")
 
 
 def _is_batch(values: list[ort.NodeArg], item: tuple[int, ...]) -> bool:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mnistctl import __version__, terminal
-from mnistctl.errors import ExitStatus, MnistctlError, Stopped, display_path, read_error
+from mnistctl.errors import ExitStatus, MnistctlError, Stopped, display_path, json_path, read_error
 from mnistctl.settings import TrainSettings
 from mnistctl.terminal import OutputClosed, log
 
@@ -142,7 +142,7 @@ def train(
     from mnistctl.training import loop
 
     try:
-        with terminal.training_progress(quiet=quiet) as report:
+        with terminal.training_progress(quiet=quiet, json_lines=json) as report:
             settings, evaluation = loop.train(
                 overrides, output, data_dir, device, checkpoint, resume, report
             )
@@ -153,7 +153,7 @@ def train(
         raise
     if json:
         figures = {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss}
-        terminal.emit_json({"model": str(output), **figures, **settings.to_dict()})
+        terminal.emit_json({"model": json_path(output), **figures, **settings.to_dict()})
     else:
         terminal.emit(f"{output}  test accuracy {terminal.percent(evaluation.accuracy)}")
 
@@ -192,13 +192,15 @@ def validate(
     if min_accuracy is not None and not 0 <= min_accuracy <= 100:
         raise typer.BadParameter("must be from 0 to 100", param_hint="'--min-accuracy'")
     _limit_blas_threads()
-    from mnistctl import dataset, evaluation, files
+    from mnistctl import evaluation, files
     from mnistctl.classifier import Classifier
+    from mnistctl.dataset import load_dataset
 
     if mistakes:
         files.check_writable(mistakes)
-    test = dataset.load("test", data_dir)
-    report = evaluation.evaluate(Classifier.load(model), test)
+    test = load_dataset("test", data_dir)
+    classifier = Classifier.load(model)
+    report = evaluation.evaluate(classifier, test)
     if mistakes:
         with files.replace(mistakes) as file:
             evaluation.draw_mistakes(report, test).save(file, "PNG")
@@ -206,7 +208,9 @@ def validate(
             log(f"mnistctl: wrote the misclassified images to {display_path(mistakes)}.")
     with suppress(OutputClosed):
         if json:
-            terminal.emit_json(report.to_dict(test))
+            path = json_path(model) if model else None
+            described = {"path": path, "metadata": dict(classifier.metadata)}
+            terminal.emit_json({"model": described, **report.to_dict(test)})
         else:
             terminal.emit_report(report)
     if min_accuracy is not None and not report.reaches(min_accuracy):
@@ -254,6 +258,7 @@ def predict(
     _limit_blas_threads()
     from mnistctl.classifier import Classifier
     from mnistctl.images import sources, stream
+    from mnistctl.images.sources import Failure
 
     classifier = Classifier.load(model)
     listed = sources.read_list(files_from, null=null) if files_from else ()
@@ -262,15 +267,14 @@ def predict(
     failed = False
     with suppress(OutputClosed):
         for answer in stream.classify(sources.expand(chain(images, listed)), classifier):
-            if isinstance(answer, MnistctlError):
-                log(f"mnistctl: {answer}.")
+            if isinstance(answer, Failure):
+                log(f"mnistctl: {answer.error}.")
                 failed = True
-                continue
-            if show:
+            elif show:
                 log(terminal.drawing(answer.image))
             if json:
                 terminal.emit_json(answer.to_dict())
-            else:
+            elif not isinstance(answer, Failure):
                 digit = answer.prediction.digit
                 terminal.emit(str(digit) if single else f"{answer.path}\t{digit}")
     if failed:

@@ -54,7 +54,7 @@ class Dataset:
         return len(self.labels)
 
 
-def load(split: Split, directory: Path | None = None) -> Dataset:
+def load_dataset(split: Split, directory: str | os.PathLike[str] | None = None) -> Dataset:
     """Read one split of the bundled MNIST, or of the IDX files in a directory.
 
     Args:
@@ -65,8 +65,11 @@ def load(split: Split, directory: Path | None = None) -> Dataset:
     Raises:
         MnistctlError: a file is missing, damaged or not in MNIST's format, or the directory holds
             several data sets.
+        ValueError: there is no such split.
     """
-    images_path, labels_path = _find(split, BUNDLED if directory is None else directory)
+    if split not in _NAMES:
+        raise ValueError(f"split must be one of {', '.join(_NAMES)}, not {split!r}")
+    images_path, labels_path = _find(split, BUNDLED if directory is None else Path(directory))
     images = _read_idx(images_path)
     labels = _read_idx(labels_path)
     if labels.ndim == 2:  # QMNIST: the class, then seven columns about the writer

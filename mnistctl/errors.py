@@ -39,8 +39,17 @@ def display_path(path: str | os.PathLike[str]) -> str:
     Control characters, which could break the line or control the terminal, and bytes that are
     not UTF-8 become backslash escapes: ``a\nb``, ``\xff``.
     """
-    text = os.fsencode(path).decode(errors="backslashreplace")
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:  # no file can have this path
+        name = os.fspath(path).encode(errors="backslashreplace")
+    text = name.decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def json_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as JSON has it: its bytes, in any locale, as UTF-8 with surrogate escapes."""
+    return os.fsencode(path).decode(errors="surrogateescape")
 
 
 def path_error(path: str | os.PathLike[str], reason: str) -> MnistctlError:

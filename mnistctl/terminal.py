@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 from mnistctl.errors import MnistctlError
@@ -29,6 +29,8 @@ class OutputClosed(Exception):  # noqa: N818
 
 def emit(line: str | bytes) -> None:
     """Write a line to stdout at once; a path in it comes out with its original bytes.
+
+    It is a single write, so that the lines of several processes do not mix.
 
     Raises:
         OutputClosed: the reader has closed the pipe.
@@ -55,10 +57,10 @@ def output_error(error: OSError) -> Exception:
 
 
 def log(text: str) -> None:
-    """Write a line to stderr, if it is open and can be written."""
+    """Write a line to stderr, if it is open and can be written. It is a single write."""
     if sys.stderr is not None:
         try:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            print(f"{text}\n", end="", file=sys.stderr, flush=True)  # noqa: T201
         except OSError:
             _discard(sys.stderr)
 
@@ -96,13 +98,26 @@ def percent(share: float | None) -> str:
 
 
 @contextmanager
-def training_progress(*, quiet: bool) -> Iterator[Callable[["Progress"], None]]:
-    """Give a function that shows the progress of a training on stderr.
+def training_progress(*, quiet: bool, json_lines: bool) -> Iterator[Callable[["Progress"], None]]:
+    """Give a function that shows the progress of a training.
 
-    There is one line for each epoch, and on a terminal a moving bar below.
+    Unless ``quiet``, there is one line on stderr for each epoch, and on a terminal a moving bar
+    below. With ``json_lines``, there is also an object on stdout for each epoch.
     """
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
-        yield lambda progress: None if quiet else _log_epoch(progress)
+
+    def report_epoch(progress: "Progress") -> None:
+        if progress.batch < progress.batches:
+            return
+        if not quiet:
+            log(_line(progress))
+        if json_lines:
+            with suppress(OutputClosed):  # the training goes on: its result is a file
+                emit_json(_epoch_to_dict(progress))
+
+    # On the same terminal, the objects would break the bar.
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    if quiet or not on_terminal or (json_lines and sys.stdout.isatty()):
+        yield report_epoch
         return
 
     from rich.console import Console
@@ -114,7 +129,7 @@ def training_progress(*, quiet: bool) -> Iterator[Callable[["Progress"], None]]:
         task = bar.add_task("starting", total=None)
 
         def show(progress: "Progress") -> None:
-            _log_epoch(progress)
+            report_epoch(progress)
             total = progress.epochs * progress.batches
             completed = (progress.epoch - 1) * progress.batches + progress.batch
             bar.update(task, total=total, completed=completed, description=_line(progress))
@@ -122,16 +137,20 @@ def training_progress(*, quiet: bool) -> Iterator[Callable[["Progress"], None]]:
         yield show
 
 
-def _log_epoch(progress: "Progress") -> None:
-    if progress.batch == progress.batches:
-        log(_line(progress))
-
-
 def _line(progress: "Progress") -> str:
     return (
         f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}  "
         f"accuracy {percent(progress.accuracy)}  {progress.images_per_second:,.0f} images/s"
     )
+
+
+def _epoch_to_dict(progress: "Progress") -> dict[str, object]:
+    return {
+        "epoch": progress.epoch,
+        "loss": progress.loss,
+        "accuracy": progress.accuracy,
+        "images_per_second": round(progress.images_per_second, 1),
+    }
 
 
 def _confusion_table(report: "Report") -> "Table":

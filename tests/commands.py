@@ -76,7 +76,7 @@ def _redirected(number: int, file: BinaryIO) -> Iterator[None]:
 def environment_with_home(home: Path, temporary: Path) -> dict[str, str]:
     """Return the environment with other directories for a user's files and for temporary ones.
 
-    It lacks the variables that importing mnistctl sets, here in the tests' process.
+    ONNX Runtime's variables are left out, as they are in a new user's environment.
     """
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))

@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 from support import MNISTCTL, Run, write_mnist
 
-from mnistctl import dataset
 from mnistctl.classifier import Classifier
-from mnistctl.dataset import Dataset
+from mnistctl.dataset import Dataset, load_dataset
 
 # A slow machine is not a failure.
 hypothesis.settings.register_profile("mnistctl", deadline=None)
@@ -22,7 +21,7 @@ hypothesis.settings.load_profile("mnistctl")
 @pytest.fixture(scope="session")
 def mnist_test() -> Dataset:
     """The 10,000 test images of MNIST."""
-    return dataset.load("test")
+    return load_dataset("test")
 
 
 @pytest.fixture(scope="session")

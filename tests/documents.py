@@ -1,12 +1,13 @@
 """The code blocks of the documents, and a way to run them.
 
-A block with the language ``console`` or ``sh`` is run by ``test_docs.py``. The line above a block
-may say otherwise: ``<!-- run by WHERE -->`` or ``<!-- not run: REASON -->``.
+A block with the language ``console``, ``sh`` or ``python`` is run by ``test_docs.py``. The line
+above a block may say otherwise: ``<!-- run by WHERE -->`` or ``<!-- not run: REASON -->``.
 """
 
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ DOCUMENTS = sorted(
 )
 _BLOCK = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)
 _EXAMPLE = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.M)
+_PRINTED = re.compile(r"^print\(.*\)  # (.*)$", re.M)
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,15 @@ class Block:
         return f"{self.document.relative_to(ROOT)}: {self.text.partition(chr(10))[0]}"
 
     def run(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Run each command and compare its output with the one below it.
+        """Run each command, or the Python program, and compare the output with the document.
 
+        The output of a command is below it. That of a program is in the comments behind ``print``.
         In the document ``…`` marks output that varies within a line. Spaces at the end of a line
         are ignored.
         """
-        for command, expected in _EXAMPLE.findall(self.text):
+        for command, expected in self._commands():
             result = subprocess.run(
-                ["sh", "-c", command],
+                command,
                 cwd=directory,
                 env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
                 stdin=subprocess.DEVNULL,
@@ -59,7 +62,14 @@ class Block:
             )
             output = re.sub(r" +$", "", result.stdout, flags=re.M)
             pattern = re.escape(expected).replace("…", ".*")
-            assert re.fullmatch(pattern, output), f"$ {command}\n{output}"
+            assert re.fullmatch(pattern, output), f"{command}\n{output}"
+
+    def _commands(self) -> list[tuple[list[str], str]]:
+        """Return the commands of the block, each with its output."""
+        if self.language == "python":
+            expected = "".join(f"{line}\n" for line in _PRINTED.findall(self.text))
+            return [([sys.executable, "-c", self.text], expected)]
+        return [(["sh", "-c", command], output) for command, output in _EXAMPLE.findall(self.text)]
 
 
 def blocks(document: Path | None = None) -> list[Block]:

@@ -154,12 +154,12 @@ def checkpoints(directory: Path) -> Case:
     """Fuzz checkpoints of a training with few images."""
     import torch
 
-    from mnistctl import dataset
+    from mnistctl.dataset import Dataset, load_dataset
     from mnistctl.settings import TrainSettings
     from mnistctl.training.loop import Training
 
-    test = dataset.load("test")
-    data = dataset.Dataset(test.images[:32], test.labels[:32])
+    test = load_dataset("test")
+    data = Dataset(test.images[:32], test.labels[:32])
     path, device = directory / "checkpoint", torch.device("cpu")
     Training(TrainSettings(epochs=2, batch_size=16, threads=1), data, device).save(path)
     saved = path.read_bytes()
@@ -214,9 +214,9 @@ def _mutate_json(rng: Random, value: Any) -> None:
 
 def datasets(directory: Path) -> Case:
     """Fuzz the IDX files of a data set: MNIST's or QMNIST's, gzipped or not."""
-    from mnistctl import dataset
+    from mnistctl.dataset import load_dataset
 
-    test = dataset.load("test")
+    test = load_dataset("test")
     images = b"\0\0\x08\x03" + struct.pack(">3I", 16, 28, 28) + test.images[:16].tobytes()
     labels = b"\0\0\x08\x01" + struct.pack(">I", 16) + test.labels[:16].tobytes()
     columns = b"".join(struct.pack(">8I", label, *range(7)) for label in test.labels[:16])
@@ -241,7 +241,7 @@ def datasets(directory: Path) -> Case:
                     if file in damaged and stage != 1:
                         content = mutate(rng, content, gzip.compress(labels, 1, mtime=0))
                 (folder / f"{file}{suffix}").write_bytes(content)
-            dataset.load("train", Path(name))
+            load_dataset("train", Path(name))
 
     return case
 
@@ -261,7 +261,7 @@ def _mutate_idx(rng: Random, content: bytes) -> bytes:
 
 def images(directory: Path) -> Case:
     """Fuzz image files of every format, opened or by their path."""
-    from mnistctl import images
+    from mnistctl.images import read_image
 
     files = list(_image_files())
     path = directory / "image"
@@ -271,10 +271,10 @@ def images(directory: Path) -> Case:
         if rng.random() < 0.5:
             data = _repair_png(data)
         if rng.random() < 0.8:
-            digit = images.read(io.BytesIO(data))
+            digit = read_image(io.BytesIO(data))
         else:
             path.write_bytes(data)
-            digit = images.read(path)
+            digit = read_image(path)
         assert digit.shape == (28, 28)
         assert digit.dtype == "float32"
         assert 0 <= digit.min() < digit.max() <= 1
@@ -286,7 +286,7 @@ def _image_files() -> Iterator[bytes]:
     """Yield valid files: digits of MNIST in several sizes, formats and modes."""
     from PIL import Image, features
 
-    from mnistctl import dataset
+    from mnistctl.dataset import load_dataset
 
     rotated = Image.Exif()
     rotated[0x0112] = 6
@@ -307,7 +307,7 @@ def _image_files() -> Iterator[bytes]:
         ("AVIF", "L RGBA", {"speed": 10}),
         ("AVIF", "RGB", {"speed": 10, "exif": rotated}),
     )
-    digits = dataset.load("test").images
+    digits = load_dataset("test").images
     for index, size in enumerate(((28, 28), (1, 1), (3, 40), (300, 200))):
         digit = Image.fromarray(digits[index]).resize(size)
         for name, modes, options in variants:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support import error_allowed, idx, write_mnist
 
 from mnistctl import dataset
-from mnistctl.dataset import Dataset, Split
+from mnistctl.dataset import BUNDLED, Dataset, Split, as_input, load_dataset
 from mnistctl.errors import MnistctlError
 
 IMAGES = "t10k-images-idx3-ubyte"
@@ -35,12 +35,12 @@ def folder(tmp_path: Path, mnist_test: Dataset) -> Path:
     ],
 )
 def test_bundled_files_are_the_canonical_ones(name: str, md5: str) -> None:
-    assert hashlib.md5((dataset.BUNDLED / name).read_bytes()).hexdigest() == md5
+    assert hashlib.md5((BUNDLED / name).read_bytes()).hexdigest() == md5
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 60_000), ("test", 10_000)])
 def test_bundled_split_has_the_images_and_labels_of_mnist(split: Split, count: int) -> None:
-    loaded = dataset.load(split)
+    loaded = load_dataset(split)
     assert loaded.images.shape == (count, 28, 28)
     assert loaded.images.dtype == loaded.labels.dtype == np.uint8
     assert sorted(set(loaded.labels.tolist())) == list(range(10))
@@ -48,14 +48,14 @@ def test_bundled_split_has_the_images_and_labels_of_mnist(split: Split, count: i
 
 
 def test_network_input_is_in_0_to_1(mnist_test: Dataset) -> None:
-    images = dataset.as_input(mnist_test.images[:20])
+    images = as_input(mnist_test.images[:20])
     assert images.dtype == np.float32
     assert (images.min(), images.max()) == (0, 1)
     np.testing.assert_array_equal((images * 255).round(), mnist_test.images[:20])
 
 
 def test_plain_files_are_read(folder: Path, mnist_test: Dataset) -> None:
-    np.testing.assert_array_equal(dataset.load("test", folder).images, mnist_test.images[:20])
+    np.testing.assert_array_equal(load_dataset("test", folder).images, mnist_test.images[:20])
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_gzipped_files_are_read_where_torchvision_keeps_them(
     tmp_path: Path, below: str, mnist_test: Dataset
 ) -> None:
     write_mnist(tmp_path / below, mnist_test.images[:5], mnist_test.labels[:5])
-    assert dataset.load("train", tmp_path).labels.tolist() == [7, 2, 1, 0, 4]
+    assert load_dataset("train", tmp_path).labels.tolist() == [7, 2, 1, 0, 4]
 
 
 def test_directory_with_several_data_sets_is_refused_and_names_them(
@@ -76,14 +76,14 @@ def test_directory_with_several_data_sets_is_refused_and_names_them(
     both = f"{tmp_path}/MNIST/raw and {tmp_path}/FashionMNIST/raw"
     message = f"{tmp_path}: holds several data sets: give one of {both}"
     with pytest.raises(MnistctlError, match=f"^{re.escape(message)}$"):
-        dataset.load("test", tmp_path)
-    assert len(dataset.load("test", tmp_path / "FashionMNIST" / "raw")) == 5
+        load_dataset("test", tmp_path)
+    assert len(load_dataset("test", tmp_path / "FashionMNIST" / "raw")) == 5
 
 
 def test_data_set_of_which_the_other_split_is_missing_is_read(folder: Path) -> None:
-    assert len(dataset.load("test", folder)) == 20
+    assert len(load_dataset("test", folder)) == 20
     with pytest.raises(MnistctlError, match="holds no train-images-idx3-ubyte"):
-        dataset.load("train", folder)
+        load_dataset("train", folder)
 
 
 def test_qmnist_is_read(tmp_path: Path, mnist_test: Dataset) -> None:
@@ -91,19 +91,19 @@ def test_qmnist_is_read(tmp_path: Path, mnist_test: Dataset) -> None:
     labels[:, 0] = [7, 2, 1]
     (tmp_path / "qmnist-test-images-idx3-ubyte").write_bytes(idx(mnist_test.images[:3]))
     (tmp_path / "qmnist-test-labels-idx2-int.gz").write_bytes(gzip.compress(idx(labels)))
-    assert dataset.load("test", tmp_path).labels.tolist() == [7, 2, 1]
+    assert load_dataset("test", tmp_path).labels.tolist() == [7, 2, 1]
 
 
 @pytest.mark.parametrize("name", ["nowhere", "a" * 300])
 def test_missing_directory_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(MnistctlError, match=f"{name}: is not a directory with a data set"):
-        dataset.load("test", tmp_path / name)
+        load_dataset("test", tmp_path / name)
 
 
 def test_directory_without_a_data_set_is_refused(tmp_path: Path) -> None:
     message = f"{tmp_path}: holds no {IMAGES}[.gz] and {LABELS}[.gz]"
     with pytest.raises(MnistctlError, match=f"^{re.escape(message)}$"):
-        dataset.load("test", tmp_path)
+        load_dataset("test", tmp_path)
 
 
 @pytest.mark.parametrize(("kept", "missing"), [(IMAGES, LABELS), (LABELS, IMAGES)])
@@ -113,7 +113,7 @@ def test_lone_file_is_refused_with_the_name_of_the_missing_one(
     (folder / missing).unlink()
     message = f"{folder}: holds {kept}, but no {missing}[.gz] beside it"
     with pytest.raises(MnistctlError, match=f"^{re.escape(message)}$"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3, 4, 10, 100])
@@ -121,7 +121,7 @@ def test_truncated_file_is_refused(folder: Path, kept: int) -> None:
     path = folder / IMAGES
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(MnistctlError, match=f"{IMAGES}: (is not an IDX file|does not h)"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_truncated_gzip_file_is_refused(folder: Path) -> None:
@@ -129,20 +129,20 @@ def test_truncated_gzip_file_is_refused(folder: Path) -> None:
     (folder / f"{IMAGES}.gz").write_bytes(gzip.compress(path.read_bytes())[:-40])
     path.unlink()
     with pytest.raises(MnistctlError, match=r"gz: is damaged .*: download it again"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_gz_file_that_is_not_gzipped_is_refused(folder: Path) -> None:
     (folder / IMAGES).rename(folder / f"{IMAGES}.gz")
     with pytest.raises(MnistctlError, match=r"gz: is damaged"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_directory_in_the_place_of_a_file_is_refused(folder: Path) -> None:
     (folder / IMAGES).unlink()
     (folder / IMAGES).mkdir()
     with pytest.raises(MnistctlError, match=f"{IMAGES}: cannot be read: Is a directory"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 @pytest.mark.parametrize("magic", ["01000803", "00000903", "00000804", "00000800"])
@@ -150,20 +150,20 @@ def test_wrong_magic_number_is_refused(folder: Path, magic: str) -> None:
     path = folder / IMAGES
     path.write_bytes(bytes.fromhex(magic) + path.read_bytes()[4:])
     with pytest.raises(MnistctlError, match=rf"is not an IDX file \(it starts with {magic}\)"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_file_with_more_values_than_its_header_announces_is_refused(folder: Path) -> None:
     with (folder / LABELS).open("ab") as file:
         file.write(b"\0")
     with pytest.raises(MnistctlError, match=r"does not \w+ the 20 values .*header"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_header_that_announces_gigabytes_is_refused(folder: Path) -> None:
     (folder / IMAGES).write_bytes(bytes.fromhex("00000803ffffffffffffffffffffffff"))
     with pytest.raises(MnistctlError, match="the 4294967295 x 4294967295 x 4294967295 values"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_gzip_bomb_is_refused_before_it_is_read_whole(
@@ -173,20 +173,20 @@ def test_gzip_bomb_is_refused_before_it_is_read_whole(
     (folder / IMAGES).unlink()
     (folder / f"{IMAGES}.gz").write_bytes(gzip.compress(bytes(1_000_001)))
     with pytest.raises(MnistctlError, match="gz: is larger than 1,000,000 bytes"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 @pytest.mark.parametrize("shape", ["00000000ffffffffffffffff", "000000050000000000000000"])
 def test_header_that_announces_no_values_is_refused(folder: Path, shape: str) -> None:
     (folder / IMAGES).write_bytes(bytes.fromhex("00000803" + shape))
     with pytest.raises(MnistctlError, match=f"{IMAGES}: is an empty data set"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_empty_data_set_is_refused(tmp_path: Path) -> None:
     write_mnist(tmp_path, np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.uint8))
     with pytest.raises(MnistctlError, match="is an empty data set"):
-        dataset.load("test", tmp_path)
+        load_dataset("test", tmp_path)
 
 
 def test_labels_and_images_that_differ_in_number_are_refused(
@@ -194,19 +194,19 @@ def test_labels_and_images_that_differ_in_number_are_refused(
 ) -> None:
     (folder / LABELS).write_bytes(idx(mnist_test.labels[:19]))
     with pytest.raises(MnistctlError, match=rf"{LABELS}: has labels of shape \(19,\), not \(20,\)"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_images_of_another_size_are_refused(folder: Path) -> None:
     (folder / IMAGES).write_bytes(idx(np.zeros((20, 32, 32), np.uint8)))
     with pytest.raises(MnistctlError, match="not 8-bit images of 28x28 pixels"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_images_of_32_bits_are_refused(folder: Path) -> None:
     (folder / IMAGES).write_bytes(idx(np.zeros((20, 28, 28), ">i4")))
     with pytest.raises(MnistctlError, match="not 8-bit images of 28x28 pixels"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_labels_of_three_dimensions_are_refused(folder: Path) -> None:
@@ -214,19 +214,19 @@ def test_labels_of_three_dimensions_are_refused(folder: Path) -> None:
     with pytest.raises(
         MnistctlError, match=rf"{LABELS}: has labels of shape \(20, 1, 1\), not \(20,\)"
     ):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_labels_above_nine_are_refused(folder: Path) -> None:
     (folder / LABELS).write_bytes(idx(np.full(20, 10, np.uint8)))
     with pytest.raises(MnistctlError, match="has labels from 10 to 10, not from 0 to 9"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 def test_labels_below_zero_are_refused(folder: Path) -> None:
     (folder / LABELS).write_bytes(idx(np.full(20, -1, ">i4")))
     with pytest.raises(MnistctlError, match="has labels from -1 to -1, not from 0 to 9"):
-        dataset.load("test", folder)
+        load_dataset("test", folder)
 
 
 @given(data=st.data(), damage=st.binary(min_size=1, max_size=8), gzipped=st.booleans())
@@ -244,4 +244,4 @@ def test_damaged_file_is_read_or_refused(
     damaged = content[:start] + damage + content[start + len(damage) :]
     (directory / f"{IMAGES}{'.gz' if gzipped else ''}").write_bytes(damaged)
     with error_allowed():
-        assert dataset.load("test", directory).images.shape == (2, 28, 28)
+        assert load_dataset("test", directory).images.shape == (2, 28, 28)

@@ -9,24 +9,24 @@ from documents import DOCUMENTS, ROOT, Block, blocks
 
 README = ROOT / "README.md"
 MARKS = r"run by (tests/container|\.ci/run)|not run: .+"
-SHELL = [block for block in blocks() if block.language in ("console", "sh")]
+RUNNABLE = [block for block in blocks() if block.language in ("console", "sh", "python")]
 
 
-@pytest.mark.parametrize("block", [block for block in SHELL if not block.mark], ids=str)
+@pytest.mark.parametrize("block", [block for block in RUNNABLE if not block.mark], ids=str)
 def test_block_prints_what_the_document_shows(block: Block, tmp_path: Path) -> None:
-    assert block.language == "console", "mark where this block is run, or why it is not"
+    assert block.language != "sh", "mark where this block is run, or why it is not"
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
     block.run(tmp_path, {"PATH": path})
 
 
-@pytest.mark.parametrize("block", [block for block in SHELL if block.mark], ids=str)
+@pytest.mark.parametrize("block", [block for block in RUNNABLE if block.mark], ids=str)
 def test_mark_says_where_the_block_is_run_or_why_not(block: Block) -> None:
     assert re.fullmatch(MARKS, block.mark)
 
 
 @pytest.mark.parametrize(
-    "block", [block for block in SHELL if block.mark == "run by .ci/run"], ids=str
+    "block", [block for block in RUNNABLE if block.mark == "run by .ci/run"], ids=str
 )
 def test_ci_runs_the_commands_marked_as_run_by_ci(block: Block) -> None:
     script = (ROOT / ".ci" / "run").read_text()
@@ -37,7 +37,7 @@ def test_ci_runs_the_commands_marked_as_run_by_ci(block: Block) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_code_block_is_fenced_and_names_its_language(document: Path) -> None:
     text = document.read_text()
-    assert {block.language for block in blocks(document)} <= {"console", "sh", "text"}
+    assert {block.language for block in blocks(document)} <= {"console", "sh", "python", "text"}
     assert len(re.findall(r"^\s*(?:```|~~~)", text, re.M)) == 2 * len(blocks(document))
     outside = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
     assert not re.search(r"^\n {4,}\S", outside, re.M), "an indented block is never run"

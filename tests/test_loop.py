@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
 
-from mnistctl import dataset, signals
-from mnistctl.dataset import Dataset
+from mnistctl import signals
+from mnistctl.dataset import Dataset, load_dataset
 from mnistctl.errors import ExitStatus, MnistctlError, Stopped
 from mnistctl.settings import TrainSettings
 from mnistctl.training import loop
@@ -33,7 +33,7 @@ def data(mnist_test: Dataset) -> Dataset:
 @pytest.fixture(scope="module")
 def enough() -> Dataset:
     """Enough images for a network to learn something in two epochs."""
-    train = dataset.load("train")
+    train = load_dataset("train")
     return Dataset(train.images[:4096], train.labels[:4096])
 
 

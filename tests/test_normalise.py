@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from support import error_allowed, inverted, photograph, saved, sheet
 
-from mnistctl import dataset, images
 from mnistctl.classifier import Classifier
-from mnistctl.dataset import Dataset, Split
+from mnistctl.dataset import Dataset, Split, load_dataset
 from mnistctl.errors import MnistctlError
+from mnistctl.images import read_image
 from mnistctl.images.normalise import normalise
 
 Grey = NDArray[np.uint8]
 
-DIGITS = dataset.load("test").images[:200]
+DIGITS = load_dataset("test").images[:200]
 
 
 def on_glass(digit: Grey) -> Image.Image:
@@ -31,7 +31,7 @@ def on_glass(digit: Grey) -> Image.Image:
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_every_image_of_mnist_passes_unchanged(split: Split) -> None:
-    for image in dataset.load(split).images:
+    for image in load_dataset(split).images:
         expected = image / np.float32(255)
         assert np.array_equal(normalise(image), expected)
 
@@ -49,7 +49,7 @@ def test_image_of_mnist_in_dark_on_light_becomes_the_image(mnist_test: Dataset) 
 def test_digits_on_a_sheet_are_classified(
     draw: Callable[[Grey], Image.Image], mnist_test: Dataset, classifier: Classifier
 ) -> None:
-    inputs = [images.read(saved(draw(digit), compress_level=0)) for digit in DIGITS[:100]]
+    inputs = [read_image(saved(draw(digit), compress_level=0)) for digit in DIGITS[:100]]
     predicted = [prediction.digit for prediction in classifier.predict(np.stack(inputs))]
     assert np.mean(predicted == mnist_test.labels[:100]) >= 0.97
 
@@ -95,7 +95,7 @@ def test_image_one_pixel_wide_is_blank(size: tuple[int, int]) -> None:
     image = Image.new("L", size, 255)
     image.paste(0, (size[0] // 2, size[1] // 2, size[0] // 2 + 1, size[1] // 2 + 1))
     with pytest.raises(MnistctlError, match="is blank"):
-        images.read(saved(image))
+        read_image(saved(image))
 
 
 @pytest.mark.parametrize(
@@ -110,5 +110,5 @@ def test_image_one_pixel_wide_is_blank(size: tuple[int, int]) -> None:
     ids=["1x1", "black", "white", "noise", "paper in fading light"],
 )
 def test_blank_image_is_refused(grey: NDArray[Any]) -> None:
-    with pytest.raises(MnistctlError, match=r"^standard input: is blank: no digit stands out"):
-        images.read(saved(Image.fromarray(grey.astype(np.uint8))))
+    with pytest.raises(MnistctlError, match=r"^image data: is blank: no digit stands out"):
+        read_image(saved(Image.fromarray(grey.astype(np.uint8))))

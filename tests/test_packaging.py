@@ -1,5 +1,6 @@
-"""The source distribution."""
+"""The source distribution and the installed package."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,18 +24,22 @@ def tracked_files() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def sdist(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The paths of the files in a source distribution, built of the tracked files alone."""
-    directory = tmp_path_factory.mktemp("sdist")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tracked files alone."""
+    directory = tmp_path_factory.mktemp("source")
     for path in tracked_files():
-        copy = directory / "source" / path
+        copy = directory / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, copy)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def sdist(source: Path) -> set[str]:
+    """The paths of the files in a source distribution."""
     program = "from setuptools.build_meta import build_sdist; build_sdist('dist')"
-    subprocess.run(
-        [sys.executable, "-c", program], cwd=directory / "source", check=True, capture_output=True
-    )
-    (built,) = (directory / "source" / "dist").iterdir()
+    subprocess.run([sys.executable, "-c", program], cwd=source, check=True, capture_output=True)
+    (built,) = (source / "dist").iterdir()
     with tarfile.open(built) as archive:
         files = [member.name for member in archive.getmembers() if member.isfile()]
     return {name.partition("/")[2] for name in files}
@@ -56,3 +61,43 @@ def test_it_has_what_building_and_testing_need(sdist: set[str], path: str) -> No
 
 def test_it_has_no_compiled_file(sdist: set[str]) -> None:
     assert not {path for path in sdist if Path(path).suffix in {".o", ".pyc", ".pyd", ".so"}}
+
+
+CONSUMER = """
+from typing import assert_type
+import numpy as np
+from mnistctl import Classifier, Dataset, MnistctlError, Prediction, Report
+from mnistctl import evaluate, load_dataset, read_image
+from mnistctl import nothing  # type: ignore[attr-defined]
+
+images = np.stack([read_image("one.png"), read_image(b""), read_image(open("two.jpg", "rb"))])
+classifier = Classifier.load()
+assert_type(classifier.predict(images), list[Prediction])
+assert_type(classifier.predict(images)[0].digit, int)
+assert_type(classifier.metadata["seed"], str)
+assert_type(load_dataset("test", "directory"), Dataset)
+assert_type(evaluate(classifier, load_dataset("test")), Report)
+load_dataset("validation")  # type: ignore[arg-type]
+read_image(open("text"))  # type: ignore[arg-type]
+raise MnistctlError("a sentence")
+"""
+
+
+def test_a_program_that_uses_the_installed_package_is_type_checked(
+    source: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("mypy", reason="mypy is one of the development tools")
+    # What a wheel has, except for the compiled extension.
+    build = ["setup.py", "--quiet", "build_py", "--build-lib", str(tmp_path / "installed")]
+    subprocess.run([sys.executable, *build], cwd=source, check=True, capture_output=True)
+    (tmp_path / "consumer.py").write_text(CONSUMER)
+    # Python finds a package in PYTHONPATH, and mypy takes it for an installed one.
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "consumer.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout == "Success: no issues found in 1 source file\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -112,6 +113,46 @@ def test_a_bad_image_does_not_stop_the_others(tmp_path: Path, digits: Path) -> N
     assert result.stdout == b"digits/a.png\t7\ndigits/c.png\t1\n"
     assert one_sentence(result.stderr).startswith("mnistctl: digits/b.png: is not an image")
     assert result.returncode == ExitStatus.FAILURE
+
+
+def test_json_gives_an_object_for_each_image_that_fails(tmp_path: Path, digits: Path) -> None:
+    (digits / "b.png").write_text("seven")
+    (tmp_path / "empty").mkdir()
+    images = ("digits/a.png", "digits/b.png", "empty", "missing.png", "digits/c.png", "-")
+    result = run_main("predict", "--json", *images, "--files-from", "list", cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["path"] for answer in answers] == [*images, "list"]
+    assert [answer.get("digit") for answer in answers] == [7, None, None, None, 1, None, None]
+    failures = [answer for answer in answers if "digit" not in answer]
+    assert all(list(failure) == ["path", "error"] for failure in failures)
+    assert [f"mnistctl: {failure['error']}." for failure in failures] == (
+        result.stderr.decode().splitlines()
+    )
+    assert failures[0]["error"].startswith("digits/b.png: is not an image that mnistctl reads")
+    assert failures[3]["error"] == "standard input: is empty"
+
+
+def test_json_of_one_image_that_fails_is_its_object(tmp_path: Path) -> None:
+    result = run_main("predict", "--json", "missing.png", cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    (failure,) = map(json.loads, result.stdout.splitlines())
+    assert failure["path"] == "missing.png"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="packets in a pipe are Linux's")
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "JSON"])
+def test_each_line_is_a_single_write(run: Run, digits: Path, options: list[str]) -> None:
+    reading, writing = os.pipe2(os.O_DIRECT)  # a read returns what one write has written
+    streams = {"capture_output": False, "stdout": writing, "stderr": writing}
+    run("predict", *options, digits, "missing.png", **streams)
+    os.close(writing)
+    writes = [*iter(lambda: os.read(reading, 65536), b"")]
+    os.close(reading)
+    assert len(writes) == (5 if options else 4)
+    for line in writes:
+        assert line.endswith(b"\n")
+        assert line.count(b"\n") == 1
 
 
 def test_an_error_names_a_strange_path_on_one_printable_line(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mnistctl.errors import MnistctlError
 from mnistctl.images import sources
+from mnistctl.images.sources import Failure
 
 PATHS = st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name and name != b"-")
 
@@ -26,7 +27,14 @@ def expanded(path: Path) -> list[str]:
 
 
 def read_list(path: Path, *, null: bool = False) -> list[str]:
-    return list(sources.read_list(path, null=null))
+    """Return the paths of a list, or raise the error of the failure with which it ends."""
+    paths = []
+    for entry in sources.read_list(path, null=null):
+        if isinstance(entry, Failure):
+            assert entry.path == str(path)
+            raise entry.error
+        paths.append(entry)
+    return paths
 
 
 def test_file_stays_as_written() -> None:
@@ -56,24 +64,27 @@ def test_directory_that_links_to_itself_ends(tmp_path: Path) -> None:
     assert expanded(tmp_path) == ["a.png"]
 
 
-def test_directory_without_an_image_file_is_an_error_in_its_place(tmp_path: Path) -> None:
+def test_directory_without_an_image_file_is_a_failure_in_its_place(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt")
-    before, error, after = sources.expand(["a.png", str(tmp_path), "b.png"])
+    before, failure, after = sources.expand(["a.png", str(tmp_path), "b.png"])
     assert (before, after) == ("a.png", "b.png")
-    assert isinstance(error, MnistctlError)
-    assert str(error).startswith(f"{tmp_path}: is a directory without an image file (.avif, ")
+    assert isinstance(failure, Failure)
+    assert failure.path == str(tmp_path)
+    assert str(failure.error).startswith(f"{tmp_path}: is a directory without an image file (.avif")
 
 
-def test_directory_that_cannot_be_listed_is_an_error_in_its_place(
+def test_directory_that_cannot_be_listed_is_a_failure_in_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: str) -> None:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(os, "scandir", refuse)  # root may list every directory
-    before, error, after = sources.expand(["a.png", str(tmp_path), "b.png"])
+    before, failure, after = sources.expand(["a.png", str(tmp_path), "b.png"])
     assert (before, after) == ("a.png", "b.png")
-    assert str(error) == f"{tmp_path}: cannot be read: Permission denied"
+    assert isinstance(failure, Failure)
+    assert failure.path == str(tmp_path)
+    assert str(failure.error) == f"{tmp_path}: cannot be read: Permission denied"
 
 
 @given(st.lists(PATHS))
@@ -134,6 +145,13 @@ def test_endless_list_of_empty_paths_is_refused() -> None:
         read_list(Path("/dev/zero"), null=True)
 
 
+def test_failure_of_a_list_comes_after_its_paths(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"a.png\n\0\n")
+    first, failure = sources.expand(sources.read_list(tmp_path / "list", null=False))
+    assert first == "a.png"
+    assert isinstance(failure, Failure)
+
+
 def test_missing_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MnistctlError, match="nowhere: cannot be read: No such file"):
         read_list(tmp_path / "nowhere")
@@ -143,7 +161,7 @@ def test_path_is_given_before_its_pipe_is_closed() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"a.png\n")
     listed = sources.read_list(Path(f"/dev/fd/{reading}"), null=False)
-    first: list[str] = []
+    first: list[str | Failure] = []
     thread = threading.Thread(target=lambda: first.append(next(listed)), daemon=True)
     thread.start()
     thread.join(timeout=30)

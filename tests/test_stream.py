@@ -15,11 +15,12 @@ from mnistctl.dataset import Dataset
 from mnistctl.errors import MnistctlError
 from mnistctl.evaluation import evaluate
 from mnistctl.images import stream
+from mnistctl.images.sources import Failure
 from mnistctl.images.stream import Answer
 
 DEADLINE = 30
 
-Answers = Generator[Answer | MnistctlError, None, None]
+Answers = Generator[Answer | Failure, None, None]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def new_threads() -> Callable[[], set[threading.Thread]]:
     return alive
 
 
-def classify(paths: Iterable[str | MnistctlError], classifier: Classifier) -> Answers:
+def classify(paths: Iterable[str | Failure], classifier: Classifier) -> Answers:
     return cast(Answers, stream.classify(paths, classifier))
 
 
@@ -121,16 +122,18 @@ def test_large_and_small_images_are_answered_in_order(
     assert take(classify(mixed, classifier), 40) == mixed
 
 
-def test_error_takes_the_place_of_its_image(paths: list[str], classifier: Classifier) -> None:
-    error = MnistctlError("an empty directory")
+def test_failure_takes_the_place_of_its_image(paths: list[str], classifier: Classifier) -> None:
+    failure = Failure("empty", MnistctlError("empty: is a directory without an image"))
     first, missing, passed_on, last = classify(
-        [paths[0], "nowhere.png", error, paths[1]], classifier
+        [paths[0], "nowhere.png", failure, paths[1]], classifier
     )
     assert isinstance(first, Answer)
     assert isinstance(last, Answer)
     assert (first.path, last.path) == (paths[0], paths[1])
-    assert str(missing).startswith("nowhere.png: cannot be read: No such file")
-    assert passed_on is error
+    assert isinstance(missing, Failure)
+    assert missing.path == "nowhere.png"
+    assert str(missing.error).startswith("nowhere.png: cannot be read: No such file")
+    assert passed_on is failure
 
 
 def test_no_paths_give_no_answers(classifier: Classifier) -> None:

@@ -1,3 +1,5 @@
+import json
+import os
 import re
 import shlex
 import signal
@@ -12,7 +14,7 @@ from support import names
 
 from mnistctl import terminal
 from mnistctl.errors import ExitStatus, Stopped
-from mnistctl.training.loop import Training
+from mnistctl.training.loop import Progress, Training
 
 
 def test_a_drawing_has_a_line_a_row_and_two_characters_a_pixel() -> None:
@@ -58,6 +60,25 @@ def test_a_training_shows_a_bar_and_a_line_for_each_epoch(stopped: Stop) -> None
         rf"\n{line}  [\d,]+ images/s *\r\n", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "\n", text)
     )
     assert "━" in text
+
+
+def test_a_training_with_json_shows_no_bar_among_its_objects(
+    small_mnist: Path, tmp_path: Path
+) -> None:
+    options = ("--json", "--epochs", "2", "--threads", "1", "--data-dir", small_mnist)
+    lines = run_on_terminal("train", *options, cwd=tmp_path).splitlines()
+    assert [line[:9] for line in lines[0::2]] == ["epoch 1/2", "epoch 2/2", '{"model":']
+    assert [json.loads(line)["epoch"] for line in lines[1::2]] == [1, 2]
+
+
+def test_a_closed_pipe_does_not_stop_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        with terminal.training_progress(quiet=True, json_lines=True) as report:
+            for epoch in (1, 2):
+                report(Progress(epoch, 2, 5, 5, loss=0.5, accuracy=0.9, images_per_second=100.0))
 
 
 def test_the_command_that_resumes_is_one_unbroken_line(stopped: Stop) -> None:

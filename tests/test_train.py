@@ -17,8 +17,9 @@ from commands import ASCII_ONLY, environment_with_home, one_sentence, run_main
 from support import MNISTCTL, names, write_mnist
 
 import mnistctl.training
-from mnistctl import dataset, signals, terminal
+from mnistctl import signals, terminal
 from mnistctl.classifier import Classifier
+from mnistctl.dataset import load_dataset
 from mnistctl.errors import ExitStatus
 from mnistctl.settings import TrainSettings
 from mnistctl.training.loop import Progress, Training
@@ -87,14 +88,22 @@ def test_quiet_silences_the_epochs(quiet_json: Finished) -> None:
     assert (result.returncode, result.stderr) == (ExitStatus.OK, b"")
 
 
-def test_json_is_one_object_with_the_accuracy_and_the_settings(quiet_json: Finished) -> None:
+def test_json_ends_with_an_object_with_the_accuracy_and_the_settings(quiet_json: Finished) -> None:
     _, result = quiet_json
-    values = json.loads(result.stdout)
-    assert result.stdout.count(b"\n") == 1
+    values = json.loads(result.stdout.splitlines()[-1])
     assert values["model"] == "model.onnx"
     assert 0 <= values["test_accuracy"] <= 1
     assert values["test_loss"] > 0
     assert (values["epochs"], values["seed"]) == (1, 5)
+
+
+def test_json_has_an_object_for_each_epoch(quiet_json: Finished) -> None:
+    _, result = quiet_json
+    *epochs, _ = map(json.loads, result.stdout.splitlines())
+    assert [list(epoch) for epoch in epochs] == [["epoch", "loss", "accuracy", "images_per_second"]]
+    assert epochs[0]["epoch"] == 1
+    assert 0 <= epochs[0]["accuracy"] <= 1
+    assert min(epochs[0]["loss"], epochs[0]["images_per_second"]) > 0
 
 
 def test_another_seed_gives_another_network(finished: Finished, quiet_json: Finished) -> None:
@@ -187,7 +196,7 @@ def test_a_signal_saves_the_checkpoint_and_leaves_the_earlier_model(
     assert command == ["mnistctl", "train", *options, "--resume", "run.ckpt"]
     assert (tmp_path / "model.onnx").read_bytes() == b"earlier"
     assert names(tmp_path) == ["model.onnx", "run.ckpt"]
-    data = dataset.load("train", small_mnist)
+    data = load_dataset("train", small_mnist)
     assert Training.resume(tmp_path / "run.ckpt", {}, data, torch.device("cpu")).step >= 2
 
 
@@ -196,9 +205,9 @@ def signal_after_first_epoch() -> Iterator[None]:
     """Send this process SIGTERM after the first epoch of a training in the block."""
 
     @contextmanager
-    def training_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    def training_progress(**_options: bool) -> Iterator[Callable[[Progress], None]]:
         def report(progress: Progress) -> None:
-            if not quiet and (progress.epoch, progress.batch) == (1, progress.batches):
+            if (progress.epoch, progress.batch) == (1, progress.batches):
                 signal.raise_signal(signal.SIGTERM)
 
         yield report
@@ -245,7 +254,7 @@ def checkpoint(small_mnist: Path, tmp_path: Path) -> Path:
     """The checkpoint of a training of two epochs that has taken no step yet."""
     path = tmp_path / "run.ckpt"
     settings = TrainSettings(epochs=2, batch_size=64, threads=1)
-    Training(settings, dataset.load("train", small_mnist), torch.device("cpu")).save(path)
+    Training(settings, load_dataset("train", small_mnist), torch.device("cpu")).save(path)
     return path
 
 

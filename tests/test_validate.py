@@ -10,6 +10,7 @@ from commands import one_sentence, run_main, shell
 from PIL import Image
 from support import names, write_mnist
 
+from mnistctl.classifier import BUNDLED, Classifier
 from mnistctl.dataset import Dataset
 from mnistctl.errors import ExitStatus
 
@@ -44,6 +45,20 @@ def test_json_gives_the_report_as_one_object(tmp_path: Path) -> None:
     assert np.trace(report["confusion"]) == round(report["accuracy"] * 10_000)
     assert len(report["mistakes"]) == 10_000 - np.trace(report["confusion"])
     assert len(report["precision"]) == len(report["recall"]) == 10
+
+
+def test_json_describes_the_bundled_model(tmp_path: Path, few: Path) -> None:
+    report = json.loads(run_main("validate", "--json", "--data-dir", few, cwd=tmp_path).stdout)
+    assert report["model"]["path"] is None
+    assert report["model"]["metadata"] == Classifier.load().metadata
+
+
+def test_json_describes_another_model(tmp_path: Path, few: Path) -> None:
+    (tmp_path / "copy.onnx").write_bytes(BUNDLED.read_bytes())
+    options = ("--model", "copy.onnx", "--data-dir", few)
+    report = json.loads(run_main("validate", "--json", *options, cwd=tmp_path).stdout)
+    assert report["model"]["path"] == "copy.onnx"
+    assert report["model"]["metadata"].keys() >= {"epochs", "seed", "test_accuracy"}
 
 
 @pytest.mark.parametrize("by", ["option", "environment"])

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnistctl import dataset
-from mnistctl.dataset import Split
+from mnistctl.dataset import Split, load_dataset
 
 BATCH = 256
 
@@ -41,7 +40,7 @@ def build_network() -> nn.Sequential:
 
 def load_tensors(split: Split) -> tuple[Tensor, Tensor]:
     """Return normalised images, float32 (count, 1, 28, 28), and labels, int64 (count,)."""
-    data = dataset.load(split)
+    data = load_dataset(split)
     images = torch.tensor(data.images).unsqueeze(1).float() / 255
     return (images - 0.1307) / 0.3081, torch.tensor(data.labels).long()
 

@@ -1,6 +1,8 @@
 """Read an image file as the 28x28 input of the network."""
 
+import io
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO
 
 import numpy as np
@@ -11,26 +13,46 @@ from mnistctl.images.decode import decode
 from mnistctl.images.normalise import normalise
 
 
-def read(source: str | os.PathLike[str] | BinaryIO) -> NDArray[np.float32]:
+def read_image(source: str | os.PathLike[str] | bytes | BinaryIO) -> NDArray[np.float32]:
     """Read an image file and return its digit in MNIST's form.
 
     Args:
-        source: the path of an image file, or a file open for reading (called standard input in
-            error messages). See :func:`decode` for formats and limits.
+        source: the path of an image file, the content of one, or a file open in binary mode, which
+            is read to its end and stays open. See :func:`decode` for formats and limits.
 
     Returns:
         float32, shape (28, 28), 0 (background) to 1 (ink).
 
     Raises:
         MnistctlError: the file cannot be read, is not an image, or is too large, damaged or blank.
+        TypeError: ``source`` is none of these; a file open in text mode, for example.
     """
     try:
-        if not isinstance(source, str | os.PathLike):
-            return normalise(decode(source))
-        with open(source, "rb") as file:  # noqa: PTH123 (faster than Path)
+        with _open(source) as file:
             return normalise(decode(file))
-    except (MnistctlError, OSError) as error:
-        name = source if isinstance(source, str | os.PathLike) else "standard input"
-        if isinstance(error, OSError):
-            raise read_error(name, error) from error
-        raise path_error(name, str(error)) from error
+    except MnistctlError as error:
+        raise path_error(_name(source), str(error)) from error
+    except OSError as error:
+        raise read_error(_name(source), error) from error
+
+
+def _open(
+    source: str | os.PathLike[str] | bytes | BinaryIO,
+) -> AbstractContextManager[BinaryIO]:
+    if isinstance(source, str | os.PathLike):
+        try:
+            return open(source, "rb")  # noqa: PTH123 (faster than Path)
+        except ValueError as error:  # a NUL in the path
+            raise MnistctlError(f"cannot be read: {error}") from error
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if isinstance(source, io.TextIOBase) or not hasattr(source, "read"):
+        kind = type(source).__name__
+        raise TypeError(f"source must be a path, bytes or a file open in binary mode, not {kind}")
+    return nullcontext(source)
+
+
+def _name(source: str | os.PathLike[str] | bytes | BinaryIO) -> str | os.PathLike[str]:
+    """Return what to call a source in an error message."""
+    name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
+    return name if isinstance(name, str | os.PathLike) else "image data"

@@ -3,10 +3,11 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from mnistctl.errors import MnistctlError, path_error, read_error
+from mnistctl.errors import MnistctlError, json_path, path_error, read_error
 
 STDIN = "-"
 
@@ -18,23 +19,39 @@ SUFFIXES = (
 _MAX_PATH = 65536
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An image, a directory or a list that gives no answer.
+
+    Attributes:
+        path: as the user, a directory or a list gave it; ``-`` is standard input.
+        error: says why.
+    """
+
+    path: str
+    error: MnistctlError
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the failure as JSON has it."""
+        return {"path": json_path(self.path), "error": str(self.error)}
+
+
 def open_stdin() -> BinaryIO:
-    """Open standard input as bytes, or raise MnistctlError if it is closed.
+    """Open standard input as bytes, under that name, or raise MnistctlError if it is closed.
 
     Not ``sys.stdin``: Python aborts if a thread is reading it when the program ends.
     """
     if sys.stdin is None:
         raise MnistctlError("standard input is closed: '-' needs one to read")
-    return open(sys.stdin.fileno(), "rb", closefd=False)
+    number = sys.stdin.fileno()
+    return open("standard input", "rb", opener=lambda _name, _flags: os.dup(number))
 
 
-def read_list(path: Path, *, null: bool) -> Iterator[str]:
+def read_list(path: Path, *, null: bool) -> Iterator[str | Failure]:
     """Read a list of paths, one a line (with LF or CRLF) or, with ``null``, ended by NUL bytes.
 
-    Paths are yielded as they arrive: the list may be a pipe.
-
-    Raises:
-        MnistctlError: the list cannot be read, or is not a list of paths.
+    Paths are yielded as they arrive: the list may be a pipe. A list that cannot be read, or is not
+    a list of paths, ends with that failure.
     """
     try:
         with open_stdin() if str(path) == STDIN else path.open("rb") as file:
@@ -48,17 +65,20 @@ def read_list(path: Path, *, null: bool) -> Iterator[str]:
                     yield "./-" if entry == b"-" else os.fsdecode(entry)
                 elif null:
                     raise path_error(path, "contains an empty path")
+    except MnistctlError as error:
+        yield Failure(str(path), error)
     except OSError as error:
-        raise read_error(path, error) from error
+        yield Failure(str(path), read_error(path, error))
 
 
-def expand(paths: Iterable[str]) -> Iterator[str | MnistctlError]:
+def expand(paths: Iterable[str | Failure]) -> Iterator[str | Failure]:
     """Replace each directory by the image files under it, sorted.
 
-    A directory that cannot be listed, or has no image file, becomes the error that says so.
+    A directory that cannot be listed, or has no image file, becomes the failure that says so.
     """
     for path in paths:
-        if path == STDIN or not os.path.isdir(path):  # noqa: PTH112 (keeps the user's spelling)
+        # Not a Path, which would change the user's spelling.
+        if isinstance(path, Failure) or path == STDIN or not os.path.isdir(path):  # noqa: PTH112
             yield path
             continue
         empty = True
@@ -66,15 +86,16 @@ def expand(paths: Iterable[str]) -> Iterator[str | MnistctlError]:
             empty = False
             yield found
         if empty:
-            yield path_error(path, f"is a directory without an image file ({', '.join(SUFFIXES)})")
+            reason = f"is a directory without an image file ({', '.join(SUFFIXES)})"
+            yield Failure(path, path_error(path, reason))
 
 
-def _image_files(directory: str) -> Iterator[str | MnistctlError]:
+def _image_files(directory: str) -> Iterator[str | Failure]:
     try:
         with os.scandir(directory) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
-        yield read_error(directory, error)
+        yield Failure(directory, read_error(directory, error))
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):

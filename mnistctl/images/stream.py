@@ -11,10 +11,10 @@ from threading import Event, Semaphore
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistctl import images
 from mnistctl.classifier import Classifier, Prediction
-from mnistctl.errors import MnistctlError
-from mnistctl.images import sources
+from mnistctl.errors import MnistctlError, json_path
+from mnistctl.images import read_image, sources
+from mnistctl.images.sources import Failure
 
 _BATCH = 32
 # Images decoded ahead of the one to answer: bounds the memory, however long the list is.
@@ -22,8 +22,8 @@ _AHEAD = 1024
 
 _SMALL_BYTES = 50_000
 
-_Decoded = tuple[str, NDArray[np.float32]] | MnistctlError
-_Pending = str | MnistctlError | Future[_Decoded]
+_Decoded = tuple[str, NDArray[np.float32]] | Failure
+_Pending = str | Failure | Future[_Decoded]
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,20 @@ class Answer:
     def to_dict(self) -> dict[str, object]:
         """Return the answer as JSON has it, with probabilities to six decimals."""
         return {
-            "path": os.fsencode(self.path).decode(errors="surrogateescape"),  # in any locale
+            "path": json_path(self.path),
             "digit": self.prediction.digit,
             "confidence": round(self.prediction.confidence, 6),
             "probabilities": [round(value, 6) for value in self.prediction.probabilities],
         }
 
 
-def classify(
-    paths: Iterable[str | MnistctlError], classifier: Classifier
-) -> Iterator[Answer | MnistctlError]:
+def classify(paths: Iterable[str | Failure], classifier: Classifier) -> Iterator[Answer | Failure]:
     """Classify images in order, each as soon as those before it are answered.
 
     A thread draws the paths, since a list may be a pipe. A pool decodes large images and reads
     pipes. Small images are decoded by the calling thread: that is mostly Python code, and two
-    threads are slower than one (GIL). Memory stays constant, however many paths there are. Errors
-    among the paths are passed on in their place.
+    threads are slower than one (GIL). Memory stays constant, however many paths there are. An
+    image that cannot be read is answered with a failure; failures among the paths are passed on.
 
     Raises:
         MnistctlError: the model fails, no thread can be started, or ``paths`` raises it.
@@ -80,7 +78,7 @@ def classify(
 
     batch: list[_Decoded] = []
 
-    def answers() -> Iterator[Answer | MnistctlError]:
+    def answers() -> Iterator[Answer | Failure]:
         if batch:
             yield from _predict(batch, classifier)
             free.release(len(batch))
@@ -107,16 +105,16 @@ def classify(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _predict(batch: list[_Decoded], classifier: Classifier) -> Iterator[Answer | MnistctlError]:
+def _predict(batch: list[_Decoded], classifier: Classifier) -> Iterator[Answer | Failure]:
     decoded = [item[1] for item in batch if isinstance(item, tuple)]
     predictions = iter(classifier.predict(np.stack(decoded)) if decoded else ())
     for item in batch:
         yield Answer(*item, next(predictions)) if isinstance(item, tuple) else item
 
 
-def _is_slow(path: str | MnistctlError) -> bool:
+def _is_slow(path: str | Failure) -> bool:
     """Say whether an image takes long to decode, or is in a pipe, which may take forever."""
-    if isinstance(path, MnistctlError) or path == sources.STDIN:
+    if isinstance(path, Failure) or path == sources.STDIN:
         return path == sources.STDIN
     try:
         status = os.stat(path)  # noqa: PTH116 (faster than Path)
@@ -125,10 +123,13 @@ def _is_slow(path: str | MnistctlError) -> bool:
     return not stat.S_ISREG(status.st_mode) or status.st_size > _SMALL_BYTES
 
 
-def _decode(path: str | MnistctlError) -> _Decoded:
-    if isinstance(path, MnistctlError):
+def _decode(path: str | Failure) -> _Decoded:
+    if isinstance(path, Failure):
         return path
     try:
-        return path, images.read(sources.open_stdin() if path == sources.STDIN else path)
+        if path != sources.STDIN:
+            return path, read_image(path)
+        with sources.open_stdin() as file:
+            return path, read_image(file)
     except MnistctlError as error:
-        return error
+        return Failure(path, error)

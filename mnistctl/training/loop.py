@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.adamw import adamw
 
-from mnistctl import dataset, files, signals
-from mnistctl.dataset import Dataset
+from mnistctl import files, signals
+from mnistctl.dataset import Dataset, load_dataset
 from mnistctl.errors import MnistctlError, Stopped, path_error
 from mnistctl.evaluation import Report
 from mnistctl.settings import Number, TrainSettings
@@ -72,7 +72,7 @@ def train(
     for path in filter(None, (output, checkpoint_path)):
         files.check_writable(path)
     target = choose_device(device)
-    data, test = dataset.load("train", data_dir), dataset.load("test", data_dir)
+    data, test = load_dataset("train", data_dir), load_dataset("test", data_dir)
     if resume:
         training = Training.resume(resume, overrides, data, target)
     else:
