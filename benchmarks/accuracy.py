@@ -20,11 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from benchmarks.measure import table
-from mnistctl import dataset, images
+from mnistctl import MnistctlError, evaluate, load_dataset, read_image
 from mnistctl.classifier import BUNDLED, Classifier
 from mnistctl.dataset import as_input
-from mnistctl.errors import MnistctlError
-from mnistctl.evaluation import evaluate
 
 CONFIDENT = 0.9
 SIDE, CAPTION, COLUMNS = 112, 20, 8
@@ -40,9 +38,10 @@ def our_way(classifier: Classifier) -> Way:
 
     def predict(path: Path) -> Probabilities:
         try:
-            return np.array(classifier.predict(images.read(path)[np.newaxis])[0].probabilities)
+            (prediction,) = classifier.predict(read_image(path)[np.newaxis])
         except MnistctlError:
             return UNKNOWN
+        return np.array(prediction.probabilities)
 
     return predict
 
@@ -89,7 +88,7 @@ def draw(path: Path, caption: str) -> Image.Image:
     tile = Image.new("L", (2 * SIDE, SIDE + CAPTION), 255)
     tile.paste(ImageOps.pad(Image.open(path).convert("L"), (SIDE, SIDE), color=255))
     try:
-        digit = Image.fromarray((images.read(path) * 255).astype(np.uint8))
+        digit = Image.fromarray((read_image(path) * 255).astype(np.uint8))
         tile.paste(digit.resize((SIDE, SIDE), Image.Resampling.NEAREST), (SIDE, 0))
     except MnistctlError:
         caption = "refused"
@@ -123,7 +122,7 @@ def main() -> None:
     labels = np.array([int(path.name[0]) for path in paths])
     models = [Path(name) for name in sys.argv[2:]] or [BUNDLED]
     classifiers = [Classifier.load(path) for path in models]
-    test = dataset.load("test")
+    test = load_dataset("test")
     rows: list[list[str]] = []
     accuracies = []
     for path, classifier in zip(models, classifiers, strict=True):

@@ -32,8 +32,8 @@ class TrainSettings:
     """
 
     epochs: int = 3
-    batch_size: int = 256
-    learning_rate: float = 0.02
+    batch_size: int = 128
+    learning_rate: float = 0.015
     seed: int = 0
     threads: int | None = None
 
