@@ -1,14 +1,18 @@
 """The source distribution."""
 
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
 
 
 def tracked_files() -> set[str]:
@@ -23,8 +27,8 @@ def tracked_files() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def sdist(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The paths of the files in a source distribution, built of the tracked files alone."""
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files in a source distribution, built of the tracked files alone."""
     directory = tmp_path_factory.mktemp("sdist")
     for path in tracked_files():
         copy = directory / "source" / path
@@ -36,12 +40,15 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     )
     (built,) = (directory / "source" / "dist").iterdir()
     with tarfile.open(built) as archive:
-        files = [member.name for member in archive.getmembers() if member.isfile()]
-    return {name.partition("/")[2] for name in files}
+        return {
+            member.name.partition("/")[2]: file.read()
+            for member in archive
+            if (file := archive.extractfile(member))
+        }
 
 
-def test_it_has_every_tracked_file(sdist: set[str]) -> None:
-    assert tracked_files() - sdist == set()
+def test_it_has_every_tracked_file(sdist: dict[str, bytes]) -> None:
+    assert tracked_files() - sdist.keys() == set()
 
 
 @pytest.mark.parametrize(
@@ -50,9 +57,16 @@ def test_it_has_every_tracked_file(sdist: set[str]) -> None:
      "mnistctl/training/loop.py", "tests/conftest.py", "tests/container/conftest.py",
      "tests/support.py"],
 )  # fmt: skip
-def test_it_has_what_building_and_testing_need(sdist: set[str], path: str) -> None:
+def test_it_has_what_building_and_testing_need(sdist: dict[str, bytes], path: str) -> None:
     assert path in sdist
 
 
-def test_it_has_no_compiled_file(sdist: set[str]) -> None:
+def test_it_has_no_compiled_file(sdist: dict[str, bytes]) -> None:
     assert not {path for path in sdist if Path(path).suffix in {".o", ".pyc", ".pyd", ".so"}}
+
+
+def test_links_and_images_of_its_description_are_absolute(sdist: dict[str, bytes]) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", sdist["PKG-INFO"].decode())
+    assert f"{REPOSITORY}/raw/HEAD/benchmarks/images/chart.svg" in links
+    assert f"{REPOSITORY}/blob/HEAD/docs/commands.md" in links
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
