@@ -1,4 +1,4 @@
-"""The source distribution."""
+"""The source distribution, and what pyproject.toml says of the wheels."""
 
 import re
 import shutil
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-REPOSITORY = PROJECT["urls"]["Repository"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+REPOSITORY = PYPROJECT["project"]["urls"]["Repository"]
 
 
 def tracked_files() -> set[str]:
@@ -70,3 +70,12 @@ def test_links_and_images_of_its_description_are_absolute(sdist: dict[str, bytes
     assert f"{REPOSITORY}/raw/HEAD/benchmarks/images/chart.svg" in links
     assert f"{REPOSITORY}/blob/HEAD/docs/commands.md" in links
     assert [link for link in links if not link.startswith(("https://", "#"))] == []
+
+
+def test_wheels_are_built_and_tested_for_every_python_that_the_metadata_names() -> None:
+    classifiers = "\n".join(PYPROJECT["project"]["classifiers"])
+    versions = re.findall(r"^Programming Language :: Python :: (3\.\d+)$", classifiers, re.M)
+    wheels = [f"cp{version.replace('.', '')}-*" for version in versions]
+    assert PYPROJECT["tool"]["cibuildwheel"]["build"].split() == wheels
+    ci = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert f"python: {versions}".replace("'", '"') in ci
