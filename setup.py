@@ -1,4 +1,8 @@
-"""Compile the extension module, which pyproject.toml alone cannot declare."""
+"""Declare what pyproject.toml cannot: the extension module, and links that work on an index."""
+
+import re
+import tomllib
+from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import setup
@@ -20,7 +24,20 @@ class BuildExtension(build_ext):
             ) from error
 
 
+def description() -> str | None:
+    """Return README.md with absolute links, because an index shows it outside the repository."""
+    if not Path("README.md").exists():  # the Dockerfile's stage that only compiles
+        return None
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    url = project["urls"]["Repository"]
+    text = Path("README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(!\[[^]]*\]\()(?!https?:)", rf"\1{url}/raw/HEAD/", text)
+    return re.sub(r"((?<!!)\[[^]]*\]\()(?!https?:|#)", rf"\1{url}/blob/HEAD/", text)
+
+
 setup(
+    long_description=description(),
+    long_description_content_type="text/markdown",
     ext_modules=[
         Pybind11Extension(
             "mnistctl._core",

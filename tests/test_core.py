@@ -56,8 +56,7 @@ def test_values_at_unaligned_addresses_are_read() -> None:
 
 
 def test_tensor_is_accepted() -> None:
-    import torch
-
+    torch = pytest.importorskip("torch")
     indices = _core.argmax(torch.tensor([[0.0, 2.0], [3.0, 1.0]]))
     np.testing.assert_array_equal(indices, [1, 0])
 

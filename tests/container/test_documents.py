@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from container.engine import Completed, build_argument, copy_checkout, docker
 from documents import ROOT, Block, blocks
 
 MARKED = [block for block in blocks() if block.mark == "run by tests/container"]
+COMMANDS = [block.text for block in MARKED if block.language == "sh"]
 # Keeps the packages that pip downloads: PyTorch with its CUDA libraries takes 3 GB.
 PIP_CACHE = "mnistctl-pip-cache"
 
@@ -20,26 +22,50 @@ def test_block_prints_what_the_document_shows(block: Block, tmp_path: Path) -> N
     block.run(tmp_path)
 
 
+@contextmanager
+def container(base: str, directory: str) -> Iterator[str]:
+    """Start a container of a base image, in an empty directory."""
+    cache = f"--volume={PIP_CACHE}:/root/.cache/pip"
+    created = docker("run", "--detach", cache, f"--workdir={directory}", base, "sleep", "infinity")
+    try:
+        yield created.stdout.strip()
+    finally:
+        docker("rm", "--force", created.stdout.strip())
+
+
 @pytest.fixture
 def debian(tmp_path: Path, engine: None) -> Iterator[str]:  # noqa: ARG001
     """A container of Debian with Python and a compiler, in a fresh clone."""
     copy_checkout(tmp_path / "clone")
-    cache = f"--volume={PIP_CACHE}:/root/.cache/pip"
-    base = build_argument("TOOLCHAIN")
-    created = docker("create", cache, "--workdir=/clone", base, "sleep", "infinity")
-    container = created.stdout.strip()
-    try:
-        docker("cp", f"{tmp_path}/clone/.", f"{container}:/clone")
-        docker("start", container)
-        yield container
-    finally:
-        docker("rm", "--force", container)
+    with container(build_argument("TOOLCHAIN"), "/clone") as debian:
+        docker("cp", f"{tmp_path}/clone/.", f"{debian}:/clone")
+        yield debian
+
+
+@pytest.fixture
+def slim(engine: None) -> Iterator[str]:  # noqa: ARG001
+    """A container of Debian with Python, without a compiler, in an empty directory."""
+    with container(build_argument("BASE"), "/work") as slim:
+        yield slim
+
+
+def in_new_shell(container: str, command: str) -> Completed:
+    return docker("exec", container, "bash", "-c", command)
 
 
 def test_the_readme_s_two_commands_pass_on_a_fresh_debian(debian: str) -> None:
-    def in_new_shell(command: str) -> Completed:
-        return docker("exec", debian, "bash", "-c", command)
+    *_, install, test = COMMANDS
+    assert in_new_shell(debian, install).stdout.endswith("\n7\n")
+    assert " passed" in in_new_shell(debian, test).stdout
 
-    install, test = (block.text for block in MARKED if block.language == "sh")
-    assert in_new_shell(install).stdout.endswith("\n7\n")
-    assert " passed" in in_new_shell(test).stdout
+
+def test_the_readme_s_wheel_installs_and_predicts_without_a_compiler(
+    debian: str, slim: str, tmp_path: Path
+) -> None:
+    build, install, *_ = COMMANDS
+    in_new_shell(debian, build)
+    for folder in ("dist", "examples"):
+        docker("cp", f"{debian}:/clone/{folder}", tmp_path)
+        docker("cp", tmp_path / folder, f"{slim}:/work")
+    assert in_new_shell(slim, "! command -v c++ g++ gcc cc").stdout == ""
+    assert in_new_shell(slim, install).stdout.endswith("\n7\n")

@@ -25,7 +25,12 @@ description = "An example"
 license = "MIT"
 license-files = ["LICENSE"]
 requires-python = ">=3.11"
+keywords = ["example"]
+classifiers = ["Typing :: Typed"]
 dependencies = ["numpy>=2.0"]
+
+[project.urls]
+Repository = "https://example.org/example"
 
 [project.optional-dependencies]
 train = ["torch>=2.9"]
