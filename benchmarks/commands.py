@@ -8,6 +8,7 @@ It takes twenty minutes on two cores. No other work must run on them.
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -114,6 +115,24 @@ def measure_one_epoch(folder: Path) -> Row:
     )
 
 
+def measure_beside_another(folder: Path) -> Row:
+    """Measure one epoch while another training runs, next to one alone."""
+    command = train_commands(folder, 1)[0]
+    other = [*MNISTCTL, "train", "--epochs", "1000", "--quiet", "-o", str(folder / "other.onnx")]
+    alone, beside = [], []
+    for _ in range(3):
+        alone.append(run(command))
+        with subprocess.Popen(other, stderr=subprocess.DEVNULL) as process:
+            beside.append(run(command))
+            process.terminate()
+    return (
+        "`mnistctl train --epochs 1` beside another training",
+        f"{seconds(beside):.2f} s",
+        f"{mebibytes(beside):.0f} MiB",
+        f"{seconds(beside) / seconds(alone):.2f} × the {seconds(alone):.2f} s of one alone",
+    )
+
+
 def measure_three_epochs(folder: Path) -> Row:
     """Measure three epochs next to those of PyTorch's example, which runs once."""
     peer_run = run(peer_command("pytorch_example", str(folder), "3"))
@@ -141,6 +160,7 @@ def main() -> None:
             *measure_many_predictions(folder / "photographs", "photographs"),
             measure_alone("validate"),
             measure_one_epoch(folder),
+            measure_beside_another(folder),
             measure_three_epochs(folder),
         ]
     text = table(("command", "median time", "peak memory", "compared with"), rows)
