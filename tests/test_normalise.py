@@ -14,7 +14,7 @@ from mnistctl import dataset, images
 from mnistctl.classifier import Classifier
 from mnistctl.dataset import Dataset, Split
 from mnistctl.errors import MnistctlError
-from mnistctl.images.normalise import normalise
+from mnistctl.images.normalise import find
 
 Grey = NDArray[np.uint8]
 
@@ -33,12 +33,12 @@ def on_glass(digit: Grey) -> Image.Image:
 def test_every_image_of_mnist_passes_unchanged(split: Split) -> None:
     for image in dataset.load(split).images:
         expected = image / np.float32(255)
-        assert np.array_equal(normalise(image), expected)
+        assert np.array_equal(find(image).digit, expected)
 
 
 def test_image_of_mnist_in_dark_on_light_becomes_the_image(mnist_test: Dataset) -> None:
     for image in mnist_test.images[:1000]:
-        np.testing.assert_array_equal(normalise(255 - image), image / np.float32(255))
+        np.testing.assert_array_equal(find(255 - image).digit, image / np.float32(255))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_digits_on_a_sheet_are_classified(
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=60)))
 def test_any_greyscale_image_becomes_a_digit_or_is_blank(grey: Grey) -> None:
     with error_allowed():
-        digit = normalise(grey)
+        digit = find(grey).digit
         assert digit.shape == (28, 28)
         assert digit.dtype == np.float32
         assert digit.min() >= 0
@@ -69,7 +69,7 @@ def test_digit_of_a_sheet_fits_the_box_and_has_its_mass_in_the_middle(
     index: int, width: int, wide: bool
 ) -> None:
     image = sheet(DIGITS[index], size=(480, 480)).resize((300, width) if wide else (width, 300))
-    digit = normalise(np.asarray(image))
+    digit = find(np.asarray(image)).digit
     rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
     assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
     assert digit.max() == 1
@@ -87,7 +87,7 @@ def test_position_of_the_digit_on_the_sheet_makes_no_difference(
     here, there = np.zeros((250, 250), np.uint8), np.zeros((250, 250), np.uint8)
     here[60:88, 60:88] = DIGITS[index]
     there[top + 20 : top + 48, left + 20 : left + 48] = DIGITS[index]
-    np.testing.assert_allclose(normalise(here), normalise(there), atol=0.15)
+    np.testing.assert_allclose(find(here).digit, find(there).digit, atol=0.15)
 
 
 @pytest.mark.parametrize("size", [(20_000, 3), (3, 20_000)])
