@@ -15,9 +15,8 @@ def coarse_factor(shape: tuple[int, ...]) -> int:
 def reduce(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """Return the maximum of each block of ``factor`` by ``factor`` pixels: no line gets lost."""
     height, width = image.shape
-    blocks = np.pad(image, ((0, -height % factor), (0, -width % factor)))
-    blocks = blocks.reshape(blocks.shape[0] // factor, factor, -1, factor)
-    return np.asarray(blocks.max(axis=(1, 3)), np.uint8)
+    rows = np.maximum.reduceat(image, range(0, height, factor), axis=0)
+    return np.maximum.reduceat(rows, range(0, width, factor), axis=1)
 
 
 def enlarge(image: NDArray[np.uint8], factor: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -27,6 +26,10 @@ def enlarge(image: NDArray[np.uint8], factor: int, shape: tuple[int, ...]) -> ND
 
 def widen(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the maximum of each pixel and its eight neighbours (Pillow's filter is slower)."""
-    padded = np.pad(image, 1)
-    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
-    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+    rows = image.copy()
+    np.maximum(rows[1:], image[:-1], out=rows[1:])
+    np.maximum(rows[:-1], image[1:], out=rows[:-1])
+    wide = rows.copy()
+    np.maximum(wide[:, 1:], rows[:, :-1], out=wide[:, 1:])
+    np.maximum(wide[:, :-1], rows[:, 1:], out=wide[:, :-1])
+    return wide

@@ -78,7 +78,7 @@ def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArra
     main, side = boxes[order[0]], sides[order[0]]
     distance = np.maximum(boxes[order, :2] - main[2:], main[:2] - boxes[order, 2:]).max(axis=1)
     is_part = (sides[order] >= _LEAST_SIDE * side) & (distance <= _GREATEST_DISTANCE * side)
-    return order[is_part] + 1
+    return np.asarray(order[is_part] + 1)
 
 
 def _is_frame(others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:

@@ -85,7 +85,6 @@ def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
     Raises:
         MnistctlError: there is no ink, or none that can be a digit.
     """
-    ink = _binarise(levels)
     inside = remove_border(levels)
     if inside.max() >= _MIN_CONTRAST:
         digit = _keep_digit(_binarise(inside))
@@ -96,6 +95,7 @@ def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
         if contrast_left >= _LEAST_CONTRAST_LEFT and side_left >= _LEAST_SIDE_LEFT:
             return digit
     # The digit itself touches the border, or there is none.
+    ink = _binarise(levels)
     pixels = ink >= 0.5
     border = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
     if pixels.mean() > _GREATEST_COVER:
@@ -120,7 +120,7 @@ def _binarise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     threshold = _otsu(grey)
     half_width = max(1.0, 0.5 * min(threshold, grey.max() - threshold))
     ink = np.clip((grey - threshold) / (2 * half_width) + 0.5, 0, 1)
-    return ink.astype(np.float32)
+    return np.asarray(ink, np.float32)
 
 
 def _otsu(grey: NDArray[np.uint8]) -> float:
