@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawings import READABLE, frame, on_paper
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -112,3 +113,45 @@ def test_image_one_pixel_wide_is_blank(size: tuple[int, int]) -> None:
 def test_blank_image_is_refused(grey: NDArray[Any]) -> None:
     with pytest.raises(MnistctlError, match=r"^standard input: is blank: no digit stands out"):
         images.read(saved(Image.fromarray(grey.astype(np.uint8))))
+
+
+@pytest.mark.parametrize("hardship", READABLE)
+def test_every_drawn_image_is_answered_as_a_person_would(
+    hardship: str, mnist_test: Dataset, classifier: Classifier
+) -> None:
+    inputs = [images.read(saved(READABLE[hardship](digit))) for digit in DIGITS[:20]]
+    predicted = [prediction.digit for prediction in classifier.predict(np.stack(inputs))]
+    assert np.mean(predicted == mnist_test.labels[:20]) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (on_paper(0.8 * frame(0, 9)), "has a frame but no digit in it: crop it to one digit"),
+        (Image.new("L", (100, 100), 250), "is blank"),
+    ],
+    ids=["frame", "paper"],
+)
+def test_image_without_a_digit_is_refused(image: Image.Image, reason: str) -> None:
+    with pytest.raises(MnistctlError, match=f"^standard input: {reason}"):
+        images.read(saved(image))
+
+
+def test_digit_that_touches_the_border_is_kept_whole() -> None:
+    cropped = READABLE["cropped to the ink"](DIGITS[0])
+    assert find(np.asarray(cropped)).box == (0, 0, 1, 1)
+
+
+def test_place_and_tone_of_the_digit_are_described() -> None:
+    image = Image.new("L", (200, 100), 255)
+    image.paste(0, (50, 20, 60, 80))
+    described = "dark ink on light, at 25 to 30 % of the width, 20 to 80 % of the height"
+    assert find(np.asarray(image)).describe() == described
+
+
+def test_bar_apart_from_a_five_belongs_to_it() -> None:
+    image = Image.new("L", (200, 200), 255)
+    image.paste(0, (60, 60, 75, 140))
+    image.paste(0, (85, 60, 130, 72))
+    left, _, right, _ = find(np.asarray(image)).box
+    assert (left, right) == (60 / 200, 130 / 200)

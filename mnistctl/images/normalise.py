@@ -18,13 +18,16 @@ from mnistctl.images.components import digit_mask
 
 _BOX = 20
 # The least difference, of 255, between background and ink.
-_MIN_CONTRAST = 32
+_MIN_CONTRAST = 24
 # What must be left of a digit without what is connected to the border: of its contrast, and of
 # the image's longer side. A digit that itself touches the border keeps less.
 _LEAST_CONTRAST_LEFT = 0.4
 _LEAST_SIDE_LEFT = 0.1
-# A digit covers less of an image that is cropped to it.
-_GREATEST_COVER = 0.67
+# A digit covers less of an image, even of one that is cropped to it.
+_GREATEST_COVER = 0.9
+# A frame covers more of the border than a digit that touches it, and less of the image.
+_FRAME_BORDER = 0.67
+_FRAME_COVER = 0.33
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class Found:
     digit: NDArray[np.float32]
     is_dark: bool
     box: tuple[float, float, float, float]
+
+    def describe(self) -> str:
+        """Return what was found and where, for a person."""
+        left, top, right, bottom = (round(100 * share) for share in self.box)
+        tone = "dark ink on light" if self.is_dark else "light ink on dark"
+        return f"{tone}, at {left} to {right} % of the width, {top} to {bottom} % of the height"
 
 
 def find(grey: NDArray[np.uint8]) -> Found:
@@ -100,7 +109,7 @@ def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
     border = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
     if pixels.mean() > _GREATEST_COVER:
         raise MnistctlError("is nearly all ink: leave a margin around the digit")
-    if border.mean() > _GREATEST_COVER:
+    if border.mean() > _FRAME_BORDER and pixels.mean() < _FRAME_COVER:
         raise MnistctlError("has a frame but no digit in it: crop it to one digit")
     return _keep_digit(ink)
 

@@ -9,12 +9,12 @@ from queue import SimpleQueue
 from threading import Event, Semaphore
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mnistctl import images
 from mnistctl.classifier import Classifier, Prediction
 from mnistctl.errors import MnistctlError
 from mnistctl.images import sources
+from mnistctl.images.normalise import Found
 
 _BATCH = 32
 # Images decoded ahead of the one to answer: bounds the memory, however long the list is.
@@ -22,7 +22,7 @@ _AHEAD = 1024
 
 _SMALL_BYTES = 50_000
 
-_Decoded = tuple[str, NDArray[np.float32]] | MnistctlError
+_Decoded = tuple[str, Found] | MnistctlError
 _Pending = str | MnistctlError | Future[_Decoded]
 
 
@@ -32,12 +32,12 @@ class Answer:
 
     Attributes:
         path: as the user, a directory or a list gave it; ``-`` is standard input.
-        image: the network's input, float32 (28, 28) in 0 to 1.
+        found: where the digit is in the image, and the network's input.
         prediction: the network's output.
     """
 
     path: str
-    image: NDArray[np.float32]
+    found: Found
     prediction: Prediction
 
     def to_dict(self) -> dict[str, object]:
@@ -108,7 +108,7 @@ def classify(
 
 
 def _predict(batch: list[_Decoded], classifier: Classifier) -> Iterator[Answer | MnistctlError]:
-    decoded = [item[1] for item in batch if isinstance(item, tuple)]
+    decoded = [item[1].digit for item in batch if isinstance(item, tuple)]
     predictions = iter(classifier.predict(np.stack(decoded)) if decoded else ())
     for item in batch:
         yield Answer(*item, next(predictions)) if isinstance(item, tuple) else item
@@ -129,6 +129,6 @@ def _decode(path: str | MnistctlError) -> _Decoded:
     if isinstance(path, MnistctlError):
         return path
     try:
-        return path, images.read(sources.open_stdin() if path == sources.STDIN else path)
+        return path, images.read_found(sources.open_stdin() if path == sources.STDIN else path)
     except MnistctlError as error:
         return error
