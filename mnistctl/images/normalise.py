@@ -18,7 +18,7 @@ from mnistctl.images.components import digit_mask
 
 _BOX = 20
 # The least difference, of 255, between background and ink.
-_MIN_CONTRAST = 24
+_MIN_CONTRAST = 32
 # What must be left of a digit without what is connected to the border: of its contrast, and of
 # the image's longer side. A digit that itself touches the border keeps less.
 _LEAST_CONTRAST_LEFT = 0.4
