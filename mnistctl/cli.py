@@ -236,7 +236,7 @@ def predict(
         bool, typer.Option("--null", "-0", help="The list's paths end with NUL (find -print0).")
     ] = False,
     json: JsonOption = False,
-    show: Annotated[bool, typer.Option("--show", help="Draw each 28x28 image on stderr.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Show the digit found, on stderr.")] = False,
 ) -> None:
     """Classify each image.
 
@@ -271,7 +271,8 @@ def predict(
                 log(f"mnistctl: {answer.error}.")
                 failed = True
             elif show:
-                log(terminal.drawing(answer.image))
+                log(f"{display_path(answer.path)}: {answer.found.describe()}")
+                log(terminal.drawing(answer.found.digit))
             if json:
                 terminal.emit_json(answer.to_dict())
             elif not isinstance(answer, Failure):

@@ -253,3 +253,17 @@ class Hungry(io.BytesIO):
 def test_image_without_enough_memory_is_an_error_of_that_image() -> None:
     with pytest.raises(MnistctlError, match="needs more memory than there is"):
         decode(Hungry())
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
+def test_padding_of_a_reduced_jpeg_file_is_no_line_at_the_edge(axis: int) -> None:
+    tones = np.full((2048, 2048), 250, np.uint8)
+    if axis == 0:
+        tones[2041:] = 0
+    else:
+        tones[:, 2041:] = 0
+    jpeg = bytearray(saved(Image.fromarray(tones), "JPEG").getvalue())
+    # The file says that it ends before the black pixels: they are padding of its last blocks.
+    start = jpeg.index(b"\xff\xc0") + 5 + 2 * axis
+    jpeg[start : start + 2] = struct.pack(">H", 2041)
+    assert decode(io.BytesIO(jpeg)).min() > 200

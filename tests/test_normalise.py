@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawings import READABLE, frame, on_paper
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -14,7 +15,7 @@ from mnistctl.classifier import Classifier
 from mnistctl.dataset import Dataset, Split, load_dataset
 from mnistctl.errors import MnistctlError
 from mnistctl.images import read_image
-from mnistctl.images.normalise import normalise
+from mnistctl.images.normalise import find
 
 Grey = NDArray[np.uint8]
 
@@ -33,12 +34,12 @@ def on_glass(digit: Grey) -> Image.Image:
 def test_every_image_of_mnist_passes_unchanged(split: Split) -> None:
     for image in load_dataset(split).images:
         expected = image / np.float32(255)
-        assert np.array_equal(normalise(image), expected)
+        assert np.array_equal(find(image).digit, expected)
 
 
 def test_image_of_mnist_in_dark_on_light_becomes_the_image(mnist_test: Dataset) -> None:
     for image in mnist_test.images[:1000]:
-        np.testing.assert_array_equal(normalise(255 - image), image / np.float32(255))
+        np.testing.assert_array_equal(find(255 - image).digit, image / np.float32(255))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_digits_on_a_sheet_are_classified(
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=60)))
 def test_any_greyscale_image_becomes_a_digit_or_is_blank(grey: Grey) -> None:
     with error_allowed():
-        digit = normalise(grey)
+        digit = find(grey).digit
         assert digit.shape == (28, 28)
         assert digit.dtype == np.float32
         assert digit.min() >= 0
@@ -69,7 +70,7 @@ def test_digit_of_a_sheet_fits_the_box_and_has_its_mass_in_the_middle(
     index: int, width: int, wide: bool
 ) -> None:
     image = sheet(DIGITS[index], size=(480, 480)).resize((300, width) if wide else (width, 300))
-    digit = normalise(np.asarray(image))
+    digit = find(np.asarray(image)).digit
     rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
     assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
     assert digit.max() == 1
@@ -87,7 +88,7 @@ def test_position_of_the_digit_on_the_sheet_makes_no_difference(
     here, there = np.zeros((250, 250), np.uint8), np.zeros((250, 250), np.uint8)
     here[60:88, 60:88] = DIGITS[index]
     there[top + 20 : top + 48, left + 20 : left + 48] = DIGITS[index]
-    np.testing.assert_allclose(normalise(here), normalise(there), atol=0.15)
+    np.testing.assert_allclose(find(here).digit, find(there).digit, atol=0.15)
 
 
 @pytest.mark.parametrize("size", [(20_000, 3), (3, 20_000)])
@@ -112,3 +113,45 @@ def test_image_one_pixel_wide_is_blank(size: tuple[int, int]) -> None:
 def test_blank_image_is_refused(grey: NDArray[Any]) -> None:
     with pytest.raises(MnistctlError, match=r"^image data: is blank: no digit stands out"):
         read_image(saved(Image.fromarray(grey.astype(np.uint8))))
+
+
+@pytest.mark.parametrize("hardship", READABLE)
+def test_every_drawn_image_is_answered_as_a_person_would(
+    hardship: str, mnist_test: Dataset, classifier: Classifier
+) -> None:
+    inputs = [read_image(saved(READABLE[hardship](digit))) for digit in DIGITS[:20]]
+    predicted = [prediction.digit for prediction in classifier.predict(np.stack(inputs))]
+    assert np.mean(predicted == mnist_test.labels[:20]) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (on_paper(0.8 * frame(0, 9)), "has a frame but no digit in it: crop it to one digit"),
+        (Image.new("L", (100, 100), 250), "is blank"),
+    ],
+    ids=["frame", "paper"],
+)
+def test_image_without_a_digit_is_refused(image: Image.Image, reason: str) -> None:
+    with pytest.raises(MnistctlError, match=f"^image data: {reason}"):
+        read_image(saved(image))
+
+
+def test_digit_that_touches_the_border_is_kept_whole() -> None:
+    cropped = READABLE["cropped to the ink"](DIGITS[0])
+    assert find(np.asarray(cropped)).box == (0, 0, 1, 1)
+
+
+def test_place_and_tone_of_the_digit_are_described() -> None:
+    image = Image.new("L", (200, 100), 255)
+    image.paste(0, (50, 20, 60, 80))
+    described = "dark ink on light, at 25 to 30 % of the width, 20 to 80 % of the height"
+    assert find(np.asarray(image)).describe() == described
+
+
+def test_bar_apart_from_a_five_belongs_to_it() -> None:
+    image = Image.new("L", (200, 200), 255)
+    image.paste(0, (60, 60, 75, 140))
+    image.paste(0, (85, 60, 130, 72))
+    left, _, right, _ = find(np.asarray(image)).box
+    assert (left, right) == (60 / 200, 130 / 200)

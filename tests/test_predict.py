@@ -98,13 +98,20 @@ def test_show_draws_on_standard_error_alone(tmp_path: Path, digit_png: Path) -> 
     result = run_main("predict", "--show", digit_png, cwd=tmp_path)
     assert result.stdout == b"7\n"
     assert "██" in result.stderr.decode()
-    assert result.stderr.count(b"\n") == 28
+    assert result.stderr.count(b"\n") == 29
+
+
+def test_show_says_where_the_digit_was_found(tmp_path: Path, digit_png: Path) -> None:
+    result = run_main("predict", "--show", digit_png, cwd=tmp_path)
+    line = result.stderr.decode().splitlines()[0]
+    assert line.startswith(f"{digit_png}: light ink on dark, at 0 to 100 % of the width")
 
 
 def test_show_draws_in_ascii_where_standard_error_is(run: Run, digit_png: Path) -> None:
     result = run("predict", "--show", digit_png, env={**os.environ, "PYTHONIOENCODING": "ascii"})
-    assert set(result.stderr) <= set(b" .:*#\n")
-    assert b"##" in result.stderr
+    _, drawing = result.stderr.split(b"\n", 1)
+    assert set(drawing) <= set(b" .:*#\n")
+    assert b"##" in drawing
 
 
 def test_a_bad_image_does_not_stop_the_others(tmp_path: Path, digits: Path) -> None:

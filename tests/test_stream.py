@@ -97,7 +97,7 @@ def test_answer_holds_the_input_of_the_network(
 ) -> None:
     (answer,) = classify(paths[:1], classifier)
     assert isinstance(answer, Answer)
-    np.testing.assert_array_equal(answer.image, mnist_test.images[0] / np.float32(255))
+    np.testing.assert_array_equal(answer.found.digit, mnist_test.images[0] / np.float32(255))
 
 
 def test_json_form_has_the_documented_keys(paths: list[str], classifier: Classifier) -> None:

@@ -10,26 +10,35 @@ from numpy.typing import NDArray
 
 from mnistctl.errors import MnistctlError, path_error, read_error
 from mnistctl.images.decode import decode
-from mnistctl.images.normalise import normalise
+from mnistctl.images.normalise import Found, find
 
 
 def read_image(source: str | os.PathLike[str] | bytes | BinaryIO) -> NDArray[np.float32]:
     """Read an image file and return its digit in MNIST's form.
 
+    Returns:
+        float32, shape (28, 28), 0 (background) to 1 (ink).
+
+    Arguments and errors are those of :func:`find_digit`.
+    """
+    return find_digit(source).digit
+
+
+def find_digit(source: str | os.PathLike[str] | bytes | BinaryIO) -> Found:
+    """Read an image file and find its digit.
+
     Args:
         source: the path of an image file, the content of one, or a file open in binary mode, which
             is read to its end and stays open. See :func:`decode` for formats and limits.
 
-    Returns:
-        float32, shape (28, 28), 0 (background) to 1 (ink).
-
     Raises:
-        MnistctlError: the file cannot be read, is not an image, or is too large, damaged or blank.
+        MnistctlError: the file cannot be read, is not an image, is too large or damaged, or has no
+            digit.
         TypeError: ``source`` is none of these; a file open in text mode, for example.
     """
     try:
         with _open(source) as file:
-            return normalise(decode(file))
+            return find(decode(file))
     except MnistctlError as error:
         raise path_error(_name(source), str(error)) from error
     except OSError as error:

@@ -71,15 +71,16 @@ def _read_bytes(file: BinaryIO) -> BinaryIO:
 
 
 def _greyscale(file: BinaryIO) -> NDArray[np.uint8]:
+    draft = None
     with Image.open(file, formats=_FORMATS) as opened:
         if opened.format in ("JPEG", "MPO") and _has_one_scan(file):
             _check_size(opened, _MAX_JPEG_PIXELS)
-            opened.draft("L", (_WORKING_SIDE, _WORKING_SIDE))
+            draft = opened.draft("L", (_WORKING_SIDE, _WORKING_SIDE))
         _check_size(opened, _MAX_PIXELS)
         is_large = opened.width * opened.height > _LARGE_PIXELS
         with _large_image_lock if is_large else nullcontext():
             opened.load()
-            image = _reduce(opened)
+            image = _reduce(_without_padding(opened, draft[1]) if draft else opened)
     if "exif" in image.info:
         image = ImageOps.exif_transpose(image)
     if image.mode == "I":  # 16 bits
@@ -115,6 +116,16 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
             f"is too large ({image.width}x{image.height} pixels; the limit is "
             f"{max_pixels // 1_000_000} million, and {_MAX_SIDE:,} for a side): scale it down"
         )
+
+
+def _without_padding(image: Image.Image, size: tuple[float, ...]) -> Image.Image:
+    """Return a JPEG image without its last row and column, if they are partly padding.
+
+    Decoded at an eighth of its size, an image 1001 pixels wide is 125.125 wide: its last column
+    is mostly the padding of the file's blocks, which some programs leave black.
+    """
+    width, height = (max(1, int(length)) for length in size[2:])
+    return image.crop((0, 0, width, height)) if image.size != (width, height) else image
 
 
 def _reduce(image: Image.Image) -> Image.Image:

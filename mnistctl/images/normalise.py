@@ -5,40 +5,75 @@ applied to document recognition", 1998, section III.A): bilevel ink, fitted into
 centre of mass in the middle of 28x28.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image
 
 from mnistctl.dataset import SIDE, as_input
 from mnistctl.errors import MnistctlError
+from mnistctl.images.background import is_dark_on_light, remove_border, remove_lighting
+from mnistctl.images.components import digit_mask
 
-# In a smaller image, a stroke may be one pixel wide, which the median filter would remove.
-_MEDIAN_MIN_SIDE = 128
-_COARSE_SIDE = 48
 _BOX = 20
 # The least difference, of 255, between background and ink.
 _MIN_CONTRAST = 32
+# What must be left of a digit without what is connected to the border: of its contrast, and of
+# the image's longer side. A digit that itself touches the border keeps less.
+_LEAST_CONTRAST_LEFT = 0.4
+_LEAST_SIDE_LEFT = 0.1
+# A digit covers less of an image, even of one that is cropped to it.
+_GREATEST_COVER = 0.9
+# A frame covers more of the border than a digit that touches it, and less of the image.
+_FRAME_BORDER = 0.67
+_FRAME_COVER = 0.33
 
 
-def normalise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the digit in a greyscale image, in MNIST's form.
+@dataclass(frozen=True)
+class Found:
+    """A digit, and where it was found.
+
+    Attributes:
+        digit: float32, shape (28, 28), 0 (background) to 1 (ink): the digit in MNIST's form.
+        is_dark: the ink is darker than its background.
+        box: left, top, right and bottom of the digit, as shares of the image's width and height.
+    """
+
+    digit: NDArray[np.float32]
+    is_dark: bool
+    box: tuple[float, float, float, float]
+
+    def describe(self) -> str:
+        """Return what was found and where, for a person."""
+        left, top, right, bottom = (round(100 * share) for share in self.box)
+        tone = "dark ink on light" if self.is_dark else "light ink on dark"
+        return f"{tone}, at {left} to {right} % of the width, {top} to {bottom} % of the height"
+
+
+def find(grey: NDArray[np.uint8]) -> Found:
+    """Find the digit in a greyscale image.
 
     Args:
         grey: uint8, shape (height, width); dark ink on a light background, or the reverse.
 
     Returns:
-        float32, shape (28, 28), 0 (background) to 1 (ink). A 28x28 image that already has MNIST's
-        form is only scaled.
+        the digit. A 28x28 image that already has MNIST's form is only scaled.
 
     Raises:
-        MnistctlError: the image is blank.
+        MnistctlError: the image is blank, or has no digit. The sentence lacks its subject.
     """
     if _is_mnist(grey):
-        return as_input(grey)
-    border = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
-    if np.median(border) > (int(grey.min()) + int(grey.max())) / 2:
-        return normalise(255 - grey)
-    return _centre(_fit(_binarise(_remove_background(grey))))
+        return Found(as_input(grey), is_dark=False, box=(0, 0, 1, 1))
+    is_dark = is_dark_on_light(grey)
+    light = 255 - grey if is_dark else grey
+    if is_dark and _is_mnist(light):
+        return Found(as_input(light), is_dark=True, box=(0, 0, 1, 1))
+    ink = _find_ink(remove_lighting(light))
+    left, top, right, bottom = Image.fromarray(ink >= 0.5).getbbox() or (0, 0, 1, 1)
+    height, width = grey.shape
+    box = (left / width, top / height, right / width, bottom / height)
+    return Found(_centre(_fit(ink[top:bottom, left:right])), is_dark, box)
 
 
 def _is_mnist(grey: NDArray[np.uint8]) -> bool:
@@ -53,24 +88,38 @@ def _is_mnist(grey: NDArray[np.uint8]) -> bool:
     return True
 
 
-def _remove_background(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Subtract uneven lighting from light ink; the background becomes 0.
+def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the digit's ink, 0 to 1, in an image of light ink, which may hold other things.
 
-    The background is the morphological opening of the image: it removes what is narrower than a
-    window, and the window is wider than any stroke.
+    Raises:
+        MnistctlError: there is no ink, or none that can be a digit.
     """
-    image = Image.fromarray(grey)
-    if max(image.size) > _MEDIAN_MIN_SIDE:
-        image = image.filter(ImageFilter.MedianFilter(3))
-    coarse = image.copy()
-    coarse.thumbnail((_COARSE_SIDE, _COARSE_SIDE), Image.Resampling.BOX)
-    window = max(3, max(coarse.size) // 3 // 2 * 2 + 1)  # Pillow 12.3.0 crashes on 1
-    coarse = coarse.filter(ImageFilter.MinFilter(window)).filter(ImageFilter.MaxFilter(window))
-    return np.asarray(ImageChops.subtract(image, coarse.resize(image.size)))
+    inside = remove_border(levels)
+    if inside.max() >= _MIN_CONTRAST:
+        digit = _keep_digit(_binarise(inside))
+        pixels = digit >= 0.5
+        contrast_left = inside[pixels].sum(dtype=np.int64) / levels[pixels].sum(dtype=np.int64)
+        left, top, right, bottom = Image.fromarray(pixels).getbbox() or (0, 0, 0, 0)
+        side_left = max(right - left, bottom - top) / max(levels.shape)
+        if contrast_left >= _LEAST_CONTRAST_LEFT and side_left >= _LEAST_SIDE_LEFT:
+            return digit
+    # The digit itself touches the border, or there is none.
+    ink = _binarise(levels)
+    pixels = ink >= 0.5
+    border = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
+    if pixels.mean() > _GREATEST_COVER:
+        raise MnistctlError("is nearly all ink: leave a margin around the digit")
+    if border.mean() > _FRAME_BORDER and pixels.mean() < _FRAME_COVER:
+        raise MnistctlError("has a frame but no digit in it: crop it to one digit")
+    return _keep_digit(ink)
 
 
-def _binarise(grey: NDArray[np.uint8]) -> Image.Image:
-    """Return light ink on black, cropped to the ink, with grey levels only at its edges.
+def _keep_digit(ink: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.where(digit_mask(ink >= 0.5), ink, np.float32(0))
+
+
+def _binarise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return light ink as 1 on 0, with levels between only at its edges.
 
     Raises:
         MnistctlError: there is no ink.
@@ -80,8 +129,7 @@ def _binarise(grey: NDArray[np.uint8]) -> Image.Image:
     threshold = _otsu(grey)
     half_width = max(1.0, 0.5 * min(threshold, grey.max() - threshold))
     ink = np.clip((grey - threshold) / (2 * half_width) + 0.5, 0, 1)
-    box = Image.fromarray(ink >= 0.5).getbbox()
-    return Image.fromarray((ink * 255).astype(np.uint8)).crop(box)
+    return np.asarray(ink, np.float32)
 
 
 def _otsu(grey: NDArray[np.uint8]) -> float:
@@ -98,11 +146,12 @@ def _otsu(grey: NDArray[np.uint8]) -> float:
     return float(best.mean()) + 0.5
 
 
-def _fit(ink: Image.Image) -> NDArray[np.float32]:
+def _fit(ink: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale ink to fit 20x20, keeping its aspect ratio, and its brightest pixel to 1."""
-    scale = _BOX / max(ink.size)
-    width, height = (max(1, round(length * scale)) for length in ink.size)
-    small = np.asarray(ink.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    image = Image.fromarray((ink * 255).astype(np.uint8))
+    scale = _BOX / max(image.size)
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    small = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC), np.float32)
     return small / max(float(small.max()), 1.0)
 
 

@@ -9,11 +9,11 @@ from queue import SimpleQueue
 from threading import Event, Semaphore
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mnistctl.classifier import Classifier, Prediction
 from mnistctl.errors import MnistctlError, json_path
-from mnistctl.images import read_image, sources
+from mnistctl.images import find_digit, sources
+from mnistctl.images.normalise import Found
 from mnistctl.images.sources import Failure
 
 _BATCH = 32
@@ -22,7 +22,7 @@ _AHEAD = 1024
 
 _SMALL_BYTES = 50_000
 
-_Decoded = tuple[str, NDArray[np.float32]] | Failure
+_Decoded = tuple[str, Found] | Failure
 _Pending = str | Failure | Future[_Decoded]
 
 
@@ -32,12 +32,12 @@ class Answer:
 
     Attributes:
         path: as the user, a directory or a list gave it; ``-`` is standard input.
-        image: the network's input, float32 (28, 28) in 0 to 1.
+        found: where the digit is in the image, and the network's input.
         prediction: the network's output.
     """
 
     path: str
-    image: NDArray[np.float32]
+    found: Found
     prediction: Prediction
 
     def to_dict(self) -> dict[str, object]:
@@ -106,7 +106,7 @@ def classify(paths: Iterable[str | Failure], classifier: Classifier) -> Iterator
 
 
 def _predict(batch: list[_Decoded], classifier: Classifier) -> Iterator[Answer | Failure]:
-    decoded = [item[1] for item in batch if isinstance(item, tuple)]
+    decoded = [item[1].digit for item in batch if isinstance(item, tuple)]
     predictions = iter(classifier.predict(np.stack(decoded)) if decoded else ())
     for item in batch:
         yield Answer(*item, next(predictions)) if isinstance(item, tuple) else item
@@ -128,8 +128,8 @@ def _decode(path: str | Failure) -> _Decoded:
         return path
     try:
         if path != sources.STDIN:
-            return path, read_image(path)
+            return path, find_digit(path)
         with sources.open_stdin() as file:
-            return path, read_image(file)
+            return path, find_digit(file)
     except MnistctlError as error:
         return Failure(path, error)

@@ -1,0 +1,74 @@
+"""What is not the digit's ink: the paper, its lighting, and what reaches in from the border."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageFilter
+
+from mnistctl.images import coarse
+
+# In a smaller image, a stroke may be one pixel wide, which the median filter would remove.
+_MEDIAN_MIN_SIDE = 128
+_LIGHTING_SIDE = 48
+# An image has a frame if its share of light pixels differs by more from that of its border.
+_FRAME_SHARE = 0.5
+
+
+def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
+    """Say whether ink is darker than its background.
+
+    The border is background, unless it is a frame, or the table on which the paper lies: then
+    most of the image has the other tone. Most of the image alone would not do: ink may cover more
+    than half of an image that is cropped to a thick digit.
+    """
+    light = grey > (int(grey.min()) + int(grey.max())) / 2
+    border = np.concatenate((light[0], light[-1], light[:, 0], light[:, -1])).mean()
+    is_frame = abs(light.mean() - border) > _FRAME_SHARE
+    return bool((light.mean() if is_frame else border) > 0.5)
+
+
+def remove_lighting(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Subtract uneven lighting from light ink; the background becomes 0.
+
+    The background is the morphological opening of the image: it removes what is narrower than a
+    window, and the window is wider than any stroke.
+    """
+    image = Image.fromarray(grey)
+    if max(image.size) > _MEDIAN_MIN_SIDE:
+        image = image.filter(ImageFilter.MedianFilter(3))
+    small = image.copy()
+    small.thumbnail((_LIGHTING_SIDE, _LIGHTING_SIDE), Image.Resampling.BOX)
+    radius = max(1, max(small.size) // 6)
+    opening = _slide(_slide(np.asarray(small), radius, np.min), radius, np.max)
+    return np.asarray(ImageChops.subtract(image, Image.fromarray(opening).resize(image.size)))
+
+
+def _slide(
+    image: NDArray[np.uint8], radius: int, function: Callable[..., NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """Return the minimum or maximum around each pixel (Pillow's filters take far longer)."""
+    for _ in range(2):
+        rows = np.pad(image, ((0, 0), (radius, radius)), mode="edge")
+        image = function(sliding_window_view(rows, 2 * radius + 1, axis=1), axis=-1).T
+    return image
+
+
+def remove_border(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Subtract what is connected to the border: frames, edge lines, shadows, ruled paper.
+
+    Each pixel loses the highest level at which a path of pixels, none of them lower, joins it to
+    the border: the morphological reconstruction from the border (L. Vincent, 1993). A stroke that
+    crosses a fainter ruled line loses the level of that line alone.
+
+    Args:
+        levels: uint8, shape (height, width); 0 is the background.
+    """
+    factor = coarse.coarse_factor(levels.shape)
+    limit = coarse.reduce(levels, factor)
+    flood = limit.copy()
+    flood[1:-1, 1:-1] = 0
+    while not np.array_equal(wider := np.minimum(coarse.widen(flood), limit), flood):
+        flood = wider
+    return levels - np.minimum(levels, coarse.enlarge(flood, factor, levels.shape))

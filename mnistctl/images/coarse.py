@@ -1,0 +1,35 @@
+"""An image at a coarse size, where searching is fast, and back."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Enough to separate a digit from a frame around it.
+_COARSE_SIDE = 96
+
+
+def coarse_factor(shape: tuple[int, ...]) -> int:
+    """Return the factor to reduce an image by, at least 1."""
+    return -(-max(shape) // _COARSE_SIDE)
+
+
+def reduce(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Return the maximum of each block of ``factor`` by ``factor`` pixels: no line gets lost."""
+    height, width = image.shape
+    rows = np.maximum.reduceat(image, range(0, height, factor), axis=0)
+    return np.maximum.reduceat(rows, range(0, width, factor), axis=1)
+
+
+def enlarge(image: NDArray[np.uint8], factor: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Undo ``reduce``: repeat each pixel in its block."""
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)[: shape[0], : shape[1]]
+
+
+def widen(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the maximum of each pixel and its eight neighbours (Pillow's filter is slower)."""
+    rows = image.copy()
+    np.maximum(rows[1:], image[:-1], out=rows[1:])
+    np.maximum(rows[:-1], image[1:], out=rows[:-1])
+    wide = rows.copy()
+    np.maximum(wide[:, 1:], rows[:, :-1], out=wide[:, 1:])
+    np.maximum(wide[:, :-1], rows[:, 1:], out=wide[:, :-1])
+    return wide

@@ -1,0 +1,93 @@
+"""Connected components of ink: which of them are the digit."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnistctl.images import coarse
+
+# Of the longer side of the digit's largest component: the least longer side of another component
+# of the digit, and the greatest distance to it.
+_LEAST_SIDE = 0.1
+_GREATEST_DISTANCE = 0.3
+
+
+def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where the digit is: not specks, not what lies apart, not a frame around it.
+
+    Args:
+        ink: bool, shape (height, width), not empty.
+
+    Returns:
+        bool, same shape: the digit with a narrow margin.
+    """
+    factor = coarse.coarse_factor(ink.shape)
+    # Wider by a pixel, the pieces of a broken stroke touch.
+    labels, boxes = components(coarse.widen(coarse.reduce(ink.astype(np.uint8), factor)) > 0)
+    digit = np.isin(labels, _digit_labels(labels, boxes)).astype(np.uint8)
+    return coarse.enlarge(digit, factor, ink.shape) > 0
+
+
+def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Label the components of a mask, whose pixels touch at their sides or corners.
+
+    Returns:
+        labels: int64, same shape, from 1; 0 where the mask is not set.
+        boxes: int64, shape (components, 4): left, top, right and bottom of labels 1, 2, ...
+    """
+    y, x = mask.nonzero()
+    index = np.full(mask.shape, -1)
+    index[y, x] = np.arange(len(y))
+    neighbours = (  # each pair of pixels that touch
+        (index[:, 1:], index[:, :-1]),
+        (index[1:], index[:-1]),
+        (index[1:, 1:], index[:-1, :-1]),
+        (index[1:, :-1], index[:-1, 1:]),
+    )
+    pairs = np.concatenate([np.stack((a.ravel(), b.ravel())) for a, b in neighbours], axis=1)
+    component = _lowest_reachable(len(y), pairs[:, (pairs >= 0).all(axis=0)])
+    roots, component = np.unique(component, return_inverse=True)
+
+    labels = np.zeros(mask.shape, np.int64)
+    labels[y, x] = component + 1
+    low = np.full((len(roots), 2), mask.size)
+    high = np.zeros_like(low)
+    np.minimum.at(low, component, np.stack((x, y), axis=1))
+    np.maximum.at(high, component, np.stack((x, y), axis=1) + 1)
+    return labels, np.hstack((low, high))
+
+
+def _lowest_reachable(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each node of a graph, 0 to count - 1, the lowest node it is connected to."""
+    lowest = np.arange(count)
+    while True:
+        before = lowest.copy()
+        first, second = before[pairs]
+        for end in (first, second):
+            np.minimum.at(lowest, end, np.minimum(first, second))
+        lowest = lowest[lowest]
+        if np.array_equal(lowest, before):
+            return lowest
+
+
+def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the labels of the largest component that is not a frame, and of those near it."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    order = np.argsort(-sides, kind="stable")
+    while len(order) > 1 and _is_frame(boxes[order[1:]], labels == order[0] + 1, boxes[order[0]]):
+        order = order[1:]
+    main, side = boxes[order[0]], sides[order[0]]
+    distance = np.maximum(boxes[order, :2] - main[2:], main[:2] - boxes[order, 2:]).max(axis=1)
+    is_part = (sides[order] >= _LEAST_SIDE * side) & (distance <= _GREATEST_DISTANCE * side)
+    return np.asarray(order[is_part] + 1)
+
+
+def _is_frame(others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:
+    """Say whether a component frames another: its pixels are at the four sides of its box."""
+    left, top, right, bottom = box.tolist()
+    x, y = (right - left) // 8, (bottom - top) // 8
+    inside = mask[top + y : bottom - y, left + x : right - x]
+    if inside.sum() > 0.1 * mask.sum():
+        return False
+    is_framed = (others[:, :2] >= box[:2]).all(axis=1) & (others[:, 2:] <= box[2:]).all(axis=1)
+    is_large = (others[:, 2:] - others[:, :2]).max(axis=1) >= min(right - left, bottom - top) / 5
+    return bool((is_framed & is_large).any())

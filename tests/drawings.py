@@ -1,0 +1,141 @@
+"""Drawn images: a digit of MNIST as people write, scan and photograph it, and things around it."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+Grey = NDArray[np.uint8]
+Draw = Callable[[ImageDraw.ImageDraw], None]
+WIDTH, HEIGHT = 420, 340
+PAPER = 215
+
+
+def ink(digit: Grey, scale: int = 8) -> NDArray[np.float64]:
+    """Return a digit, 0 to 1, in the middle of a sheet."""
+    image = Image.new("L", (WIDTH, HEIGHT), 0)
+    side = 28 * scale
+    enlarged = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
+    image.paste(enlarged, ((WIDTH - side) // 2, (HEIGHT - side) // 2))
+    return np.asarray(image) / 255
+
+
+def drawn(draw: Draw, blur: float = 0) -> NDArray[np.float64]:
+    """Return what a function draws on a sheet, 0 to 1."""
+    image = Image.new("L", (WIDTH, HEIGHT), 0)
+    draw(ImageDraw.Draw(image))
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(blur))) / 255
+
+
+def on_paper(*layers: NDArray[np.float64]) -> Image.Image:
+    """Return light paper with layers, each 0 to 1 times how dark it is; the darkest counts."""
+    return tones(PAPER * (1 - np.maximum.reduce(layers)))
+
+
+def tones(values: NDArray[np.float64]) -> Image.Image:
+    """Return a greyscale image with a camera's noise."""
+    noise = np.random.default_rng(0).normal(0, 2, values.shape)
+    return Image.fromarray((values + noise).clip(0, 255).astype(np.uint8))
+
+
+def frame(inset: int, width: int, angle: float = 0) -> NDArray[np.float64]:
+    """Return a drawn rectangle."""
+
+    def draw(pen: ImageDraw.ImageDraw) -> None:
+        pen.rectangle(
+            (inset, inset, WIDTH - inset - 1, HEIGHT - inset - 1), outline=255, width=width
+        )
+
+    image = Image.fromarray((drawn(draw) * 255).astype(np.uint8)).rotate(angle)
+    return np.asarray(image) / 255
+
+
+def rules(distance: int, *, columns: bool = False) -> NDArray[np.float64]:
+    """Return the lines of ruled paper, or of squared paper."""
+
+    def draw(pen: ImageDraw.ImageDraw) -> None:
+        for y in range(distance // 2, HEIGHT, distance):
+            pen.line((0, y, WIDTH, y + 4), fill=255, width=2)
+        for x in range(distance // 2, WIDTH, distance) if columns else ():
+            pen.line((x, 0, x - 4, HEIGHT), fill=255, width=2)
+
+    return drawn(draw)
+
+
+def dots(places: list[tuple[int, int]], radius: int) -> NDArray[np.float64]:
+    """Return round dots."""
+
+    def draw(pen: ImageDraw.ImageDraw) -> None:
+        for x, y in places:
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+
+    return drawn(draw)
+
+
+def _strip(pen: ImageDraw.ImageDraw) -> None:
+    pen.polygon([(0, HEIGHT), (0, HEIGHT - 25), (WIDTH, HEIGHT - 45), (WIDTH, HEIGHT)], fill=255)
+
+
+def _corner(pen: ImageDraw.ImageDraw) -> None:
+    pen.polygon([(WIDTH, HEIGHT), (WIDTH - 90, HEIGHT), (WIDTH, HEIGHT - 90)], fill=255)
+
+
+def _card(pen: ImageDraw.ImageDraw) -> None:
+    pen.polygon([(30, 35), (385, 25), (395, 310), (35, 320)], fill=255)
+
+
+def _vignette() -> NDArray[np.float64]:
+    y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
+    return np.asarray(1 - 0.35 * (x**2 + y**2))
+
+
+def _blue(digit: Grey) -> Image.Image:
+    paper = np.full((HEIGHT, WIDTH, 3), 235.0)
+    values = paper * (1 - ink(digit)[..., np.newaxis] * [0.8, 0.7, 0.3])
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def _transparent(digit: Grey) -> Image.Image:
+    image = Image.new("RGBA", (WIDTH, HEIGHT), (0, 0, 0, 0))
+    image.putalpha(Image.fromarray((ink(digit) * 255).astype(np.uint8)))
+    return image
+
+
+def _marker(digit: Grey) -> Image.Image:
+    image = Image.fromarray((ink(digit, 9) * 255).astype(np.uint8))
+    return on_paper(0.9 * np.asarray(image.filter(ImageFilter.MaxFilter(15))) / 255)
+
+
+def _cropped(digit: Grey) -> Image.Image:
+    image = on_paper(0.8 * ink(digit, 12))
+    return image.crop(Image.fromarray(ink(digit, 12) > 0.5).getbbox())
+
+
+_GRID = [(x, y) for x in range(20, WIDTH, 40) for y in range(15, HEIGHT, 40)]
+
+# What a person would read rightly, by what makes it hard.
+READABLE: dict[str, Callable[[Grey], Image.Image]] = {
+    "frame at the edge": lambda d: on_paper(0.8 * ink(d), 0.8 * frame(0, 9)),
+    "white frame at the edge": lambda d: tones(30 + 200 * np.maximum(ink(d), frame(0, 9))),
+    "frame around the digit": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(30, 4)),
+    "crooked frame": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(25, 4, 3)),
+    "shadow along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.5 * drawn(_strip, 2)),
+    "table along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.9 * drawn(_strip)),
+    "dark corner": lambda d: on_paper(0.7 * ink(d, 7), 0.6 * drawn(_corner, 3)),
+    "card on a dark table": lambda d: tones(
+        (40 + 180 * drawn(_card)) * (1 - 0.75 * ink(d, 6)),
+    ),
+    "vignette": lambda d: tones(PAPER * _vignette() * (1 - 0.7 * ink(d))),
+    "ruled paper": lambda d: on_paper(0.8 * ink(d), 0.4 * rules(60)),
+    "squared paper": lambda d: on_paper(0.8 * ink(d), 0.3 * rules(40, columns=True)),
+    "dotted paper": lambda d: on_paper(0.8 * ink(d), 0.6 * dots(_GRID, 2)),
+    "specks": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * dots([(12, 20), (400, 300), (30, 320)], 4)),
+    "pencil": lambda d: on_paper(0.25 * ink(d)),
+    "marker": _marker,
+    "small digit on a large sheet": lambda d: on_paper(0.8 * ink(d, 2)),
+    "blue ink": _blue,
+    "white on black": lambda d: tones(20 + 220 * ink(d)),
+    "transparent background": _transparent,
+    "cropped to the ink": _cropped,
+}
