@@ -106,9 +106,9 @@ def draw_mistakes(
         for i, values in enumerate(probabilities)
         if values.argmax() != labels[i]
     ]
-    rows = max(1, -(-len(tiles) // COLUMNS))
+    rows, columns = max(1, -(-len(tiles) // COLUMNS)), min(max(1, len(tiles)), COLUMNS)
     width, height = 2 * SIDE + 8, SIDE + CAPTION + 8
-    sheet = Image.new("L", (COLUMNS * width, rows * height), 255)
+    sheet = Image.new("L", (columns * width, rows * height), 255)
     for position, tile in enumerate(tiles):
         sheet.paste(tile, (position % COLUMNS * width, position // COLUMNS * height))
     return sheet
@@ -119,6 +119,8 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     paths = sorted(Path(sys.argv[1]).glob("[0-9]*"))
+    if not paths:
+        sys.exit(f"{sys.argv[1]} has no image whose name starts with a digit.")
     labels = np.array([int(path.name[0]) for path in paths])
     models = [Path(name) for name in sys.argv[2:]] or [BUNDLED]
     classifiers = [Classifier.load(path) for path in models]

@@ -112,6 +112,15 @@ def _cropped(digit: Grey) -> Image.Image:
     return image.crop(Image.fromarray(ink(digit, 12) > 0.5).getbbox())
 
 
+def pen_line(width: int, *, size: int = 280) -> Image.Image:
+    """Return a two as a paint program draws it: black on white, with hard edges."""
+    image = Image.new("L", (size, size), 255)
+    points = [(70, 90), (90, 60), (150, 50), (190, 90), (170, 140), (60, 230), (210, 230)]
+    scaled = [(x * size / 280, y * size / 280) for x, y in points]
+    ImageDraw.Draw(image).line(scaled, fill=0, width=width, joint="curve")
+    return image
+
+
 _GRID = [(x, y) for x in range(20, WIDTH, 40) for y in range(15, HEIGHT, 40)]
 
 # What a person would read rightly, by what makes it hard.

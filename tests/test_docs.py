@@ -82,7 +82,7 @@ def test_development_documents_the_training_of_the_bundled_model() -> None:
     from mnistctl.classifier import Classifier
 
     metadata = Classifier.load().metadata
-    command = f"mnistctl train --epochs {metadata['epochs']} --output mnistctl/model.onnx"
+    command = f"mnistctl train --epochs {metadata['epochs']} --threads {metadata['threads']}"
     assert metadata["seed"] == "0"
     assert command in (ROOT / "docs" / "development.md").read_text()
 

@@ -3,12 +3,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawings import READABLE, frame, on_paper
+from drawings import READABLE, drawn, frame, on_paper, pen_line, rules
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from support import error_allowed, inverted, photograph, saved, sheet
 
 from mnistctl.classifier import Classifier
@@ -124,13 +124,30 @@ def test_every_drawn_image_is_answered_as_a_person_would(
     assert np.mean(predicted == mnist_test.labels[:20]) >= 0.9
 
 
+@pytest.mark.parametrize("width", [1, 2, 25])
+@pytest.mark.parametrize("size", [150, 280, 500])
+def test_thin_and_thick_strokes_are_read(classifier: Classifier, width: int, size: int) -> None:
+    image = read_image(saved(pen_line(width, size=size)))
+    assert classifier.predict(image[np.newaxis])[0].digit == 2
+
+
+def mostly_ink(pen: ImageDraw.ImageDraw) -> None:
+    pen.rectangle((2, 2, 415, 335), fill=255)
+
+
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
         (on_paper(0.8 * frame(0, 9)), "has a frame but no digit in it: crop it to one digit"),
+        (on_paper(0.8 * rules(60)), "has lines but no digit between them: crop it to one digit"),
+        (
+            on_paper(0.8 * rules(60, columns=True)),
+            "has lines but no digit between them: crop it to one digit",
+        ),
         (Image.new("L", (100, 100), 250), "is blank"),
+        (on_paper(drawn(mostly_ink)), "has a frame but no digit in it: crop it to one digit"),
     ],
-    ids=["frame", "paper"],
+    ids=["frame", "ruled paper", "squared paper", "paper", "ink"],
 )
 def test_image_without_a_digit_is_refused(image: Image.Image, reason: str) -> None:
     with pytest.raises(MnistctlError, match=f"^image data: {reason}"):

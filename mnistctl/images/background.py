@@ -5,12 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops
 
 from mnistctl.images import coarse
 
-# In a smaller image, a stroke may be one pixel wide, which the median filter would remove.
-_MEDIAN_MIN_SIDE = 128
 _LIGHTING_SIDE = 48
 # An image has a frame if its share of light pixels differs by more from that of its border.
 _FRAME_SHARE = 0.5
@@ -36,8 +34,6 @@ def remove_lighting(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     window, and the window is wider than any stroke.
     """
     image = Image.fromarray(grey)
-    if max(image.size) > _MEDIAN_MIN_SIDE:
-        image = image.filter(ImageFilter.MedianFilter(3))
     small = image.copy()
     small.thumbnail((_LIGHTING_SIDE, _LIGHTING_SIDE), Image.Resampling.BOX)
     radius = max(1, max(small.size) // 6)

@@ -23,11 +23,13 @@ _MIN_CONTRAST = 32
 # the image's longer side. A digit that itself touches the border keeps less.
 _LEAST_CONTRAST_LEFT = 0.4
 _LEAST_SIDE_LEFT = 0.1
-# A digit covers less of an image, even of one that is cropped to it.
-_GREATEST_COVER = 0.9
 # A frame covers more of the border than a digit that touches it, and less of the image.
 _FRAME_BORDER = 0.67
 _FRAME_COVER = 0.33
+# Ruled lines meet the border in more places than a digit that touches it, and cover the middle of
+# the image no more than the rest.
+_MOST_CROSSINGS = 8
+_EVEN_COVER = 1.1
 
 
 @dataclass(frozen=True)
@@ -97,21 +99,34 @@ def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
     inside = remove_border(levels)
     if inside.max() >= _MIN_CONTRAST:
         digit = _keep_digit(_binarise(inside))
-        pixels = digit >= 0.5
-        contrast_left = inside[pixels].sum(dtype=np.int64) / levels[pixels].sum(dtype=np.int64)
-        left, top, right, bottom = Image.fromarray(pixels).getbbox() or (0, 0, 0, 0)
-        side_left = max(right - left, bottom - top) / max(levels.shape)
-        if contrast_left >= _LEAST_CONTRAST_LEFT and side_left >= _LEAST_SIDE_LEFT:
+        if _is_whole(digit >= 0.5, inside, levels):
             return digit
     # The digit itself touches the border, or there is none.
     ink = _binarise(levels)
-    pixels = ink >= 0.5
-    border = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
-    if pixels.mean() > _GREATEST_COVER:
-        raise MnistctlError("is nearly all ink: leave a margin around the digit")
-    if border.mean() > _FRAME_BORDER and pixels.mean() < _FRAME_COVER:
-        raise MnistctlError("has a frame but no digit in it: crop it to one digit")
+    _check_more_than_lines(ink >= 0.5)
     return _keep_digit(ink)
+
+
+def _is_whole(
+    digit: NDArray[np.bool_], inside: NDArray[np.uint8], levels: NDArray[np.uint8]
+) -> bool:
+    """Say whether enough of a digit is left without what is connected to the border."""
+    contrast_left = inside[digit].sum(dtype=np.int64) / levels[digit].sum(dtype=np.int64)
+    left, top, right, bottom = Image.fromarray(digit).getbbox() or (0, 0, 0, 0)
+    side_left = max(right - left, bottom - top) / max(levels.shape)
+    return bool(contrast_left >= _LEAST_CONTRAST_LEFT and side_left >= _LEAST_SIDE_LEFT)
+
+
+def _check_more_than_lines(ink: NDArray[np.bool_]) -> None:
+    """Raise MnistctlError if ink that touches the border is a frame or ruled lines."""
+    border = np.concatenate((ink[0], ink[1:, -1], ink[-1, -2::-1], ink[-2:0:-1, 0]))
+    if border.mean() > _FRAME_BORDER and ink.mean() < _FRAME_COVER:
+        raise MnistctlError("has a frame but no digit in it: crop it to one digit")
+    y, x = (length // 4 for length in ink.shape)
+    middle = ink[y : len(ink) - y, x : len(ink[0]) - x]
+    crossings = (border & ~np.roll(border, 1)).sum()
+    if crossings > _MOST_CROSSINGS and middle.mean() < _EVEN_COVER * ink.mean():
+        raise MnistctlError("has lines but no digit between them: crop it to one digit")
 
 
 def _keep_digit(ink: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -171,9 +171,9 @@ class Training:
         with signals.deferred() as check_stop:
             try:
                 for progress in self._steps(check_stop):
-                    report(progress)
                     if checkpoint_path and progress.batch == progress.batches:
                         self.save(checkpoint_path)
+                    report(progress)
                     check_stop()
             except Stopped:
                 if checkpoint_path:
