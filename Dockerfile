@@ -13,9 +13,11 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 # ---- build tools, which no image contains ----
 
-# All packages and their byte code go to /opt/mnistctl, with any base image.
+# All packages and their byte code go to /opt/mnistctl, with any base image. With a fixed hash seed,
+# Python writes the same byte code each time.
 FROM ${BASE} AS base
-ENV PYTHONPATH=/opt/mnistctl/packages \
+ENV PYTHONHASHSEED=0 \
+    PYTHONPATH=/opt/mnistctl/packages \
     PYTHONPYCACHEPREFIX=/opt/mnistctl/bytecode
 
 # uv, which installs packages.
@@ -27,6 +29,7 @@ RUN --mount=type=bind,source=requirements/uv.txt,target=/tmp/uv.txt \
 # The base's Python with a compiler. To install one would take longer than the rest of predict.
 FROM ${TOOLCHAIN} AS toolchain
 ENV PATH=/tools/bin:${PATH} \
+    PYTHONHASHSEED=0 \
     PYTHONPATH=/opt/mnistctl/packages \
     PYTHONPYCACHEPREFIX=/opt/mnistctl/bytecode
 RUN --mount=type=bind,from=base,target=/base \

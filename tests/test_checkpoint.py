@@ -213,7 +213,6 @@ def test_a_setting_that_is_unknown_missing_or_outside_its_limits_is_refused(
         lambda tensors: tensors.clear(),
         lambda tensors: tensors.pop("network.0.weight"),
         lambda tensors: tensors.pop("optimizer.0.weight.average"),
-        lambda tensors: tensors.pop("optimizer.0.weight.step"),
         lambda tensors: tensors.pop("epoch.loss"),
         lambda tensors: tensors.update(extra=torch.zeros(1)),
         lambda tensors: tensors.update({"network.0.weight": torch.zeros(3)}),

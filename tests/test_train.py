@@ -1,4 +1,4 @@
-"""``mnistctl train``; on 640 images, an epoch has two batches of 256."""
+"""``mnistctl train``; on 640 images, an epoch has five batches of 128."""
 
 import json
 import re
@@ -277,7 +277,7 @@ def test_a_checkpoint_of_other_data_is_refused(checkpoint: Path, tmp_path: Path)
     [
         ("--epochs", "9", "was started with epochs 2, not 9"),
         ("--batch-size", "65", "was started with batch size 64, not 65"),
-        ("--lr", "0.5", "was started with learning rate 0.02, not 0.5"),
+        ("--lr", "0.5", "was started with learning rate 0.015, not 0.5"),
         ("--seed", "1", "was started with seed 0, not 1"),
         ("--threads", "2", "was started with threads 1, not 2"),
     ],
@@ -294,7 +294,7 @@ def test_a_setting_that_is_not_the_checkpoints_is_refused(
 def test_settings_equal_to_the_checkpoints_are_no_obstacle(
     checkpoint: Path, small_mnist: Path, tmp_path: Path
 ) -> None:
-    options = ("--data-dir", small_mnist, "--epochs", "2", "--lr", "2e-2", "--seed", "0")
+    options = ("--data-dir", small_mnist, "--epochs", "2", "--lr", "1.5e-2", "--seed", "0")
     result = run_main("train", "--resume", checkpoint, *options, cwd=tmp_path)
     assert result.returncode == ExitStatus.OK
 

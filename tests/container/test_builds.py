@@ -1,6 +1,10 @@
 """What a change rebuilds, and how a build fails."""
 
+import hashlib
+import io
+import json
 import re
+import tarfile
 import uuid
 import zipfile
 from pathlib import Path
@@ -49,12 +53,31 @@ def test_a_change_rebuilds_one_layer_and_not_pytorch(
     assert after[pytorch] == before[pytorch]
 
 
+def files(image: str, archive: Path) -> set[tuple[str, int, float, str]]:
+    """Return the path, mode, date and content's digest of each file in an image's layers."""
+    docker("image", "save", "--output", archive, image)
+    found = set()
+    with tarfile.open(archive) as saved:
+        (manifest,) = json.load(saved.extractfile("manifest.json") or io.BytesIO())
+        for layer in manifest["Layers"]:
+            with tarfile.open(fileobj=saved.extractfile(layer)) as content:
+                for member in content:
+                    file = content.extractfile(member) if member.isfile() else None
+                    digest = hashlib.sha256(file.read()).hexdigest() if file else member.linkname
+                    found.add((member.name, member.mode, member.mtime, digest))
+    return found
+
+
 @pytest.mark.usefixtures("images")
-def test_two_builds_of_the_same_files_have_the_same_layers() -> None:
+def test_two_builds_of_the_same_files_have_the_same_layers(tmp_path: Path) -> None:
     uncached = "--no-cache-filter=system,inference,ext,app,runtime,predict"
     docker("buildx", "build", uncached, "--target=predict", "--tag=mnistctl:again", ".")
+    differences = files("mnistctl:again", tmp_path / "again.tar") ^ files(
+        "mnistctl:predict", tmp_path / "predict.tar"
+    )
     again = layers("mnistctl:again")
     docker("image", "rm", "mnistctl:again")
+    assert differences == set()
     assert again == layers("mnistctl:predict")
 
 
