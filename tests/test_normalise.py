@@ -172,3 +172,11 @@ def test_bar_apart_from_a_five_belongs_to_it() -> None:
     image.paste(0, (85, 60, 130, 72))
     left, _, right, _ = find(np.asarray(image)).box
     assert (left, right) == (60 / 200, 130 / 200)
+
+
+def test_an_image_of_two_digits_is_answered_with_one(classifier: Classifier) -> None:
+    image = Image.new("L", (400, 240), 255)
+    for left, digit in ((40, DIGITS[0]), (220, DIGITS[1])):
+        image.paste(inverted(Image.fromarray(digit).resize((140, 140))), (left, 50))
+    (prediction,) = classifier.predict(read_image(saved(image))[np.newaxis])
+    assert 0 <= prediction.digit <= 9
