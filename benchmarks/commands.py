@@ -110,7 +110,7 @@ def measure_one_epoch(folder: Path) -> Row:
         f"{mean_and_deviation(test_accuracies(own_runs))}",
         f"{seconds(own_runs):.2f} s",
         f"{mebibytes(own_runs):.0f} MiB",
-        f"{seconds(peer_runs) / seconds(own_runs):.2f} × faster than the one-epoch record's "
+        f"{seconds(peer_runs) / seconds(own_runs):.2f} × the speed of the one-epoch record: "
         f"{seconds(peer_runs):.2f} s for {mean_and_deviation(test_accuracies(peer_runs))}",
     )
 

@@ -5,9 +5,6 @@ onnx imports, and prepare_torch.sh compiles onnx.
 """
 
 import csv
-import html.parser
-import modulefinder
-import xml.etree.ElementTree
 
 import safetensors.torch
 import torch

@@ -1,6 +1,7 @@
 """``mnistctl train``; on 640 images, an epoch has five batches of 128."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -164,6 +165,17 @@ def test_two_images_are_enough(tmp_path: Path) -> None:
     result = run_main("train", *TWO_EPOCHS, "--data-dir", "data", cwd=tmp_path)
     assert result.returncode == ExitStatus.OK
     assert names(tmp_path) == ["data", "model.onnx"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, "1000"), ("5", "5")])
+def test_threads_do_not_spin_while_they_wait_unless_the_user_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None, expected: str
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", value or "")
+    if value is None:
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+    run_main("train", "--resume", "missing.ckpt", cwd=tmp_path)
+    assert os.environ["GOMP_SPINCOUNT"] == expected
 
 
 # A training that is stopped
