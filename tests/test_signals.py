@@ -56,6 +56,27 @@ send_signal()
 
 
 @SIGNALS
+def test_signal_that_wakes_no_waiting_thread_ends_predict(
+    number: int, status: int, tmp_path: Path
+) -> None:
+    program = """
+import signal
+import threading
+from mnistctl.classifier import Classifier
+from mnistctl.images import stream
+
+def paths():
+    signal.pthread_kill(threading.get_ident(), NUMBER)  # not the main thread, which waits for this
+    threading.Event().wait()
+    yield "a.png"
+
+list(stream.classify(paths(), Classifier.load()))
+"""
+    result = run(program.replace("NUMBER", str(int(number))), number, tmp_path)
+    assert (result.returncode, result.stderr) == (status, "")
+
+
+@SIGNALS
 def test_signal_waits_for_the_end_of_a_block(number: int, status: int, tmp_path: Path) -> None:
     program = """
 try:
