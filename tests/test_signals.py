@@ -65,12 +65,17 @@ import threading
 from mnistctl.classifier import Classifier
 from mnistctl.images import stream
 
-def paths():
-    signal.pthread_kill(threading.get_ident(), NUMBER)  # not the main thread, which waits for this
-    threading.Event().wait()
-    yield "a.png"
+answered = threading.Event()
 
-list(stream.classify(paths(), Classifier.load()))
+def paths():
+    yield "missing.png"
+    answered.wait()
+    signal.pthread_kill(threading.get_ident(), NUMBER)  # which does not wake the main thread
+    threading.Event().wait()
+
+for _ in stream.classify(paths(), Classifier.load()):
+    sys.setswitchinterval(1000)  # the other thread goes on when this one waits for the next path
+    answered.set()
 """
     result = run(program.replace("NUMBER", str(int(number))), number, tmp_path)
     assert (result.returncode, result.stderr) == (status, "")
