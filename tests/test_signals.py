@@ -18,15 +18,17 @@ from mnistctl.errors import Stopped
 def log(text):
     print(text, flush=True)
 
+number = {number}
+
 def send_signal():
-    os.kill(os.getpid(), {number})
+    os.kill(os.getpid(), number)
 
 signals.install_handlers()
 """
 
 
 def run(program: str, number: int, directory: Path) -> subprocess.CompletedProcess[str]:
-    return run_program(PREAMBLE.format(number=number) + program, directory)
+    return run_program(PREAMBLE.format(number=int(number)) + program, directory)
 
 
 @SIGNALS
@@ -56,28 +58,30 @@ send_signal()
 
 
 @SIGNALS
-def test_signal_that_wakes_no_waiting_thread_ends_predict(
-    number: int, status: int, tmp_path: Path
+@pytest.mark.parametrize(("awaited", "function"), [("path", "_next"), ("image", "wait")])
+def test_predict_ends_at_a_signal_that_does_not_interrupt_its_wait(
+    number: int, status: int, awaited: str, function: str, tmp_path: Path
 ) -> None:
-    program = """
+    program = f"""
 import signal
 import threading
 from mnistctl.classifier import Classifier
 from mnistctl.images import stream
 
-answered = threading.Event()
-
-def paths():
-    yield "missing.png"
-    answered.wait()
-    signal.pthread_kill(threading.get_ident(), NUMBER)  # which does not wake the main thread
+def hang(*arguments):
+    main = threading.main_thread().ident
+    while sys._current_frames()[main].f_code.co_name != {function!r}:
+        pass
+    signal.pthread_kill(threading.get_ident(), number)  # this thread, not the main one, wakes
     threading.Event().wait()
 
-for _ in stream.classify(paths(), Classifier.load()):
-    sys.setswitchinterval(1000)  # the other thread goes on when this one waits for the next path
-    answered.set()
+def paths():
+    yield "-" if {awaited!r} == "image" else hang()
+
+stream.find_digit = hang
+list(stream.classify(paths(), Classifier.load()))
 """
-    result = run(program.replace("NUMBER", str(int(number))), number, tmp_path)
+    result = run(program, number, tmp_path)
     assert (result.returncode, result.stderr) == (status, "")
 
 
