@@ -138,24 +138,40 @@ def train(
         raise typer.BadParameter("is also the checkpoint: name another", param_hint="'--output'")
 
     _limit_spinning()
+    # PyTorch would print stack traces when processes do not find each other.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     _require_training_packages()
-    from mnistctl.training import loop
+    from mnistctl.training import distributed, loop
 
+    processes = distributed.join()
+    is_first = processes.rank == 0
     try:
-        with terminal.training_progress(quiet=quiet, json_lines=json) as report:
+        with terminal.training_progress(
+            quiet=quiet or not is_first, json_lines=json and is_first
+        ) as report:
             settings, evaluation = loop.train(
-                overrides, output, data_dir, device, checkpoint, resume, report
+                overrides, output, data_dir, device, checkpoint, resume, report, processes
             )
     except Stopped:
-        command = shlex.join(["mnistctl", *sys.argv[1:], "--resume", str(checkpoint)])
-        hint = f"resume with: {command}" if checkpoint else "nothing was saved (no --checkpoint)"
-        log(f"mnistctl: stopped; {hint}")
+        if is_first:
+            log(f"mnistctl: stopped; {_resume_hint(checkpoint, processes.count)}")
         raise
+    if evaluation is None:  # the first process prints
+        return
     if json:
         figures = {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss}
-        terminal.emit_json({"model": json_path(output), **figures, **settings.to_dict()})
+        terminal.emit_json({"model": json_path(output), **figures, **settings})
     else:
         terminal.emit(f"{output}  test accuracy {terminal.percent(evaluation.accuracy)}")
+
+
+def _resume_hint(checkpoint: Path | None, processes: int) -> str:
+    if checkpoint is None:
+        return "nothing was saved (no --checkpoint)"
+    resume = ["--resume", str(checkpoint)]
+    if processes > 1:
+        return f"resume with the same command and: {shlex.join(resume)}"
+    return f"resume with: {shlex.join(['mnistctl', *sys.argv[1:], *resume])}"
 
 
 def _require_training_packages() -> None:
@@ -189,6 +205,7 @@ def validate(
     json: JsonOption = False,
 ) -> None:
     """Evaluate a model on the test set of a data set."""
+    _refuse_torchrun()
     if min_accuracy is not None and not 0 <= min_accuracy <= 100:
         raise typer.BadParameter("must be from 0 to 100", param_hint="'--min-accuracy'")
     _limit_blas_threads()
@@ -243,6 +260,7 @@ def predict(
     Of one image, print the digit; of several, a list or a directory, print
     PATH<TAB>DIGIT lines.
     """
+    _refuse_torchrun()
     images = images or []
     if not images and files_from is None:
         raise typer.BadParameter(
@@ -280,6 +298,15 @@ def predict(
                 terminal.emit(str(digit) if single else f"{answer.path}\t{digit}")
     if failed:
         raise typer.Exit(ExitStatus.FAILURE)
+
+
+def _refuse_torchrun() -> None:
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1":
+        raise typer.BadParameter(
+            f"is {count!r}, but only train runs in several processes: start without torchrun",
+            param_hint="WORLD_SIZE",
+        )
 
 
 def _limit_blas_threads() -> None:

@@ -69,7 +69,9 @@ def assert_refused(path: Path, data: Dataset) -> None:
 
 def test_checkpoint_round_trips(path: Path) -> None:
     tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7)}
-    checkpoint.write(path, Checkpoint(SETTINGS, data=2**32 - 1, step=5, tensors=tensors))
+    checkpoint.write(
+        path, Checkpoint(SETTINGS, data=2**32 - 1, processes=1, step=5, tensors=tensors)
+    )
     found = checkpoint.read(path)
     assert (found.settings, found.data, found.step) == (SETTINGS, 2**32 - 1, 5)
     assert found.tensors.keys() == tensors.keys()
@@ -158,6 +160,10 @@ def test_a_file_that_is_missing_is_named(path: Path, data: Dataset) -> None:
         ("step", None),
         ("data", "abc"),
         ("data", None),
+        ("processes", "0"),
+        ("processes", "9" * 4000),
+        ("processes", "two"),
+        ("processes", None),
         ("settings", ""),
         ("settings", "{}"),
         ("settings", "[]"),

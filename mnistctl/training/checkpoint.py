@@ -11,6 +11,7 @@ from torch import Tensor
 from mnistctl import __version__, files
 from mnistctl.errors import MnistctlError, display_path, path_error, read_error
 from mnistctl.settings import LIMITS, TrainSettings
+from mnistctl.training.distributed import MAX_PROCESSES
 
 INVALID = "is not a valid mnistctl checkpoint: start a new training"
 _MAX_BYTES = 50_000_000
@@ -22,12 +23,14 @@ class Checkpoint:
 
     Attributes:
         data: checksum of the data set.
+        processes: the number of processes that train together.
         step: the number of finished steps.
         tensors: the weights, the optimizer's state and the sums over the epoch, by name.
     """
 
     settings: TrainSettings
     data: int
+    processes: int
     step: int
     tensors: dict[str, Tensor]
 
@@ -42,6 +45,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         "mnistctl": __version__,
         "settings": json.dumps(checkpoint.settings.to_dict()),
         "data": str(checkpoint.data),
+        "processes": str(checkpoint.processes),
         "step": str(checkpoint.step),
     }
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
@@ -72,8 +76,10 @@ def read(path: Path) -> Checkpoint:
     try:
         values = json.loads(metadata["settings"])
         settings = TrainSettings(**values)
-        if values.keys() != LIMITS.keys():  # a default is not what the training had
+        data, processes, step = (int(metadata[name]) for name in ("data", "processes", "step"))
+        # A default is not what the training had.
+        if values.keys() != LIMITS.keys() or not 1 <= processes <= MAX_PROCESSES:
             raise path_error(path, INVALID)
-        return Checkpoint(settings, int(metadata["data"]), int(metadata["step"]), tensors)
+        return Checkpoint(settings, data, processes, step, tensors)
     except (KeyError, TypeError, ValueError, RecursionError, MnistctlError) as error:
         raise path_error(path, INVALID) from error

@@ -22,6 +22,7 @@ from mnistctl.settings import Number, TrainSettings
 from mnistctl.training import checkpoint
 from mnistctl.training.augmentation import augment
 from mnistctl.training.checkpoint import Checkpoint
+from mnistctl.training.distributed import ALONE, Processes
 from mnistctl.training.export import export
 from mnistctl.training.network import build_network
 
@@ -32,6 +33,8 @@ _CALIBRATION_IMAGES = 4096
 _CALIBRATION_BATCH = 256
 # Reading the loss waits for the device, so it is not read at every step.
 _STEPS_BETWEEN_REPORTS = 10
+# Several processes wait for each other to agree to stop, so they do not at every step.
+_IMAGES_BETWEEN_AGREEMENTS = 1280
 
 
 @dataclass(frozen=True)
@@ -61,27 +64,38 @@ def train(
     checkpoint_path: Path | None,
     resume: Path | None,
     report: Callable[[Progress], None],
-) -> tuple[TrainSettings, Report]:
+    processes: Processes,
+) -> tuple[dict[str, Number], Report | None]:
     """Train a network, write the model file and evaluate it on the test set.
 
     The settings are ``overrides`` and the defaults. A resumed training uses its saved settings, and
-    ``overrides`` must match them.
+    ``overrides`` must match them. Of several processes, the first alone writes and evaluates.
+
+    Returns:
+        The settings, and in the first process the evaluation.
 
     Raises:
         MnistctlError: a file, the data set, the device or the training fails.
         Stopped: SIGINT or SIGTERM arrived; the checkpoint is saved.
     """
-    for path in filter(None, (output, checkpoint_path)):
-        files.check_writable(path)
-    target = choose_device(device)
+    if processes.rank == 0:
+        for path in filter(None, (output, checkpoint_path)):
+            files.check_writable(path)
+    target = choose_device(device, processes)
     data, test = load_dataset("train", data_dir), load_dataset("test", data_dir)
     if resume:
-        training = Training.resume(resume, overrides, data, target)
+        training = Training.resume(resume, overrides, data, target, processes)
     else:
-        training = Training(TrainSettings(**overrides), data, target)  # type: ignore[arg-type]
+        settings = TrainSettings(**overrides)  # type: ignore[arg-type]
+        training = Training(settings, data, target, processes)
     training.run(checkpoint_path, report)
-    evaluation = export(training.calibrate(), test, output, training.settings.to_dict())
-    return training.settings, evaluation
+    described, evaluation = training.settings.to_dict(), None
+    if processes.count > 1:
+        described["processes"] = processes.count
+    if processes.rank == 0:
+        evaluation = export(training.calibrate(), test, output, described)
+    processes.wait()
+    return described, evaluation
 
 
 class Training:
@@ -91,16 +105,24 @@ class Training:
     without a data loader (from KellerJordan/cifar10-airbench).
     """
 
-    def __init__(self, settings: TrainSettings, data: Dataset, device: torch.device) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        data: Dataset,
+        device: torch.device,
+        processes: Processes = ALONE,
+    ) -> None:
         """Start a training.
 
         Raises:
-            MnistctlError: the data set has fewer than two images.
+            MnistctlError: the data set has fewer than two images, or a batch has fewer images than
+                there are processes.
         """
         if len(data) < 2:
             raise MnistctlError("the data set has one image: training needs at least two")
         self.settings = replace(settings, threads=settings.threads or torch.get_num_threads())
         self.step = 0
+        self._processes = processes
         torch.set_num_threads(self.settings.threads or 1)
         torch.manual_seed(settings.seed)
         self.network = build_network().to(device).to(memory_format=torch.channels_last)
@@ -111,6 +133,14 @@ class Training:
         self._checksum = zlib.crc32(data.labels.data, zlib.crc32(data.images.data))
         self._batch_size = min(settings.batch_size, len(data))
         self._batches = len(data) // self._batch_size
+        self._steps_between_checks = (
+            1 if processes.count == 1 else max(1, _IMAGES_BETWEEN_AGREEMENTS // self._batch_size)
+        )
+        if self._batch_size < processes.count:
+            raise MnistctlError(
+                f"a batch of {self._batch_size} images is too small for {processes.count} "
+                "processes: use a larger --batch-size or fewer processes"
+            )
         self._parameters = dict(self.network.named_parameters())
         self._averages = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
         self._squares = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
@@ -120,7 +150,12 @@ class Training:
 
     @classmethod
     def resume(
-        cls, path: Path, overrides: Mapping[str, Number], data: Dataset, device: torch.device
+        cls,
+        path: Path,
+        overrides: Mapping[str, Number],
+        data: Dataset,
+        device: torch.device,
+        processes: Processes = ALONE,
     ) -> "Training":
         """Continue the training in a checkpoint.
 
@@ -128,14 +163,17 @@ class Training:
 
         Raises:
             MnistctlError: the file is not a checkpoint of this version, or it has other settings
-                than ``overrides``, or another data set.
+                than ``overrides``, or another data set or number of processes.
         """
         saved = checkpoint.read(path)
         for name, value in overrides.items():
             if value != (saved_value := getattr(saved.settings, name)):
                 setting = f"{name.replace('_', ' ')} {saved_value}, not {value}"
                 raise path_error(path, f"was started with {setting}: leave that option out")
-        training = cls(saved.settings, data, device)
+        if saved.processes != processes.count:
+            number = f"processes {saved.processes}, not {processes.count}"
+            raise path_error(path, f"was started with {number}: start that many with torchrun")
+        training = cls(saved.settings, data, device, processes)
         if saved.data != training._checksum:
             raise path_error(path, "was made with another data set: use the same --data-dir")
         tensors = training._tensors()
@@ -151,9 +189,10 @@ class Training:
         return training
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, or raise MnistctlError."""
-        tensors = self._tensors()
-        checkpoint.write(path, Checkpoint(self.settings, self._checksum, self.step, tensors))
+        """Write a checkpoint, or raise MnistctlError. All processes have the same state."""
+        if self._processes.rank == 0:
+            state = (self._checksum, self._processes.count, self.step, self._tensors())
+            checkpoint.write(path, Checkpoint(self.settings, *state))
 
     def run(
         self,
@@ -165,10 +204,14 @@ class Training:
         The checkpoint is saved after each epoch and when stopped.
 
         Raises:
-            MnistctlError: the training diverged, or the checkpoint cannot be written.
-            Stopped: SIGINT or SIGTERM arrived; the last step is complete.
+            MnistctlError: the training diverged, the checkpoint cannot be written, or another
+                process has ended or differs from this one.
+            Stopped: SIGINT or SIGTERM arrived, in this process or another; the last step is
+                complete.
         """
-        with signals.deferred() as check_stop:
+        self._check_same_start()
+        with signals.deferred() as check_signal:
+            check_stop = self._processes.agree(check_signal)
             try:
                 for progress in self._steps(check_stop):
                     if checkpoint_path and progress.batch == progress.batches:
@@ -217,17 +260,40 @@ class Training:
             order = torch.randperm(len(self._labels)).to(self._labels.device)
             batches = order.split(self._batch_size)[: self._batches]
             for indices in batches[self.step - epoch * self._batches :]:
-                check_stop()
+                if self.step % self._steps_between_checks == 0:
+                    check_stop()
                 self._take_step(indices)
                 batch = self.step - epoch * self._batches
                 if batch % _STEPS_BETWEEN_REPORTS == 0 or batch == self._batches:
                     trained = (self.step - first_step) * self._batch_size
                     yield self._progress(epoch, batch, trained / (time.monotonic() - start))
 
+    def _check_same_start(self) -> None:
+        """Fail if the other processes have other settings, data or weights."""
+        if self._processes.count > 1:
+            options = f"{replace(self.settings, threads=None)} {self._labels.device.type}"
+            weights = b"".join(
+                tensor.cpu().numpy().tobytes() for tensor in self._tensors().values()
+            )
+            self._processes.check_same(
+                {
+                    "options": zlib.crc32(options.encode()),
+                    "data sets": self._checksum,
+                    "checkpoints or versions of PyTorch": zlib.crc32(weights, self.step),
+                }
+            )
+
     def _take_step(self, indices: Tensor) -> None:
-        """Update the weights with the batch of images that have these indices."""
-        # Each step has its own seed, so a resumed training need not repeat the steps before.
-        torch.manual_seed(self._epoch_seeds[self.step // self._batches] + 1 + self.step)
+        """Update the weights with the batch of images that have these indices.
+
+        Each process takes its share of them.
+        """
+        count, rank = self._processes.count, self._processes.rank
+        # Each step has its own seed, so a resumed training need not repeat the steps before. So has
+        # each process. They are neighbours: a CPU's generator reads only 32 bits of a seed.
+        seed = self._epoch_seeds[self.step // self._batches] + 1 + self.step * count + rank
+        torch.manual_seed(seed)
+        indices = indices[rank::count]
         images, labels = self._images[indices], self._labels[indices]
         is_augmented = self.step < _AUGMENTED_SHARE * self.settings.epochs * self._batches
         images = augment(images, labels) if is_augmented else images / 255
@@ -238,10 +304,25 @@ class Training:
         self.network.zero_grad()
         functional.cross_entropy(logits, labels, label_smoothing=_LABEL_SMOOTHING).backward()
         with torch.no_grad():
+            loss = functional.cross_entropy(logits, labels)
+            correct = (logits.argmax(1) == labels).sum()
+            if count > 1:
+                self._combine(len(labels) / self._batch_size, loss, correct)
             self._update_weights()
-            self._epoch_loss += functional.cross_entropy(logits, labels)
-            self._epoch_correct += (logits.argmax(1) == labels).sum()
+            self._epoch_loss += loss
+            self._epoch_correct += correct
         self.step += 1
+
+    def _combine(self, share: float, loss: Tensor, correct: Tensor) -> None:
+        """Turn what a step computed from this process's share of a batch into that of the batch."""
+        statistics = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
+        means = [*self._gradients(), *statistics, loss]
+        for tensor in means:
+            tensor.mul_(share)
+        self._processes.sum([*means, correct])
+
+    def _gradients(self) -> list[Tensor]:
+        return [cast(Tensor, parameter.grad) for parameter in self._parameters.values()]
 
     def _update_weights(self) -> None:
         """Apply the gradients with AdamW.
@@ -251,7 +332,7 @@ class Training:
         steps = torch.full((len(self._parameters),), float(self.step), device=self._labels.device)
         adamw(
             list(self._parameters.values()),
-            [cast(Tensor, parameter.grad) for parameter in self._parameters.values()],
+            self._gradients(),
             list(self._averages.values()),
             list(self._squares.values()),
             max_exp_avg_sqs=[],
@@ -305,13 +386,17 @@ def learning_rate(step: int, steps: int, highest: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * fraction))
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
     """Return a device by name: ``auto`` (the fastest available), ``cpu``, ``cuda`` or ``mps``.
+
+    Of several processes, each gets a GPU of its own.
 
     Raises:
         MnistctlError: this machine, or this build of PyTorch, does not have it.
     """
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    cuda = torch.cuda.is_available()
+    # Gloo and NCCL, with which processes communicate, know no device of Apple's.
+    mps = torch.backends.mps.is_available() and processes.count == 1
     available = {"cuda": cuda, "mps": mps, "cpu": True}
     if name == "auto":
         name = next(device for device, found in available.items() if found)
@@ -320,7 +405,14 @@ def choose_device(name: str) -> torch.device:
             f"--device {name}: PyTorch {torch.__version__} finds no such device (in a container, "
             "use mnistctl:gpu and docker run --gpus all): use --device auto"
         )
-    return torch.device(name)
+    if name != "cuda" or processes.count == 1:
+        return torch.device(name)
+    if processes.local_rank >= (gpus := torch.cuda.device_count()):
+        raise MnistctlError(
+            f"--device cuda: there is a GPU for only {gpus} of this machine's processes: start "
+            "fewer processes, or use --device cpu"
+        )
+    return torch.device(name, processes.local_rank)
 
 
 def _shapes_and_dtypes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
