@@ -9,6 +9,8 @@ import csv
 import safetensors.torch
 import torch
 import torch.backends.mps
+import torch.distributed.run  # torchrun
+from torch.distributed.elastic.rendezvous import c10d_rendezvous_backend, static_tcp_rendezvous
 from torch.nn import functional
 from torch.optim.adamw import adamw
 

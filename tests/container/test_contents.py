@@ -90,11 +90,11 @@ def test_the_entry_point_is_mnistctl_and_there_is_no_health_check(image: str) ->
     assert inspect(image, "{{json .Config.Healthcheck}}") == "null"
 
 
-# Runs the command line, then names the imported modules whose byte code is missing or is checked
+# Runs a command line, then names the imported modules whose byte code is missing or is checked
 # against its source (PEP 552 has the flags).
 NAME_UNCOMPILED = """if True:
     import importlib.util, pathlib, sys
-    from mnistctl.cli import main
+    from {module} import main
     main()
     for module in list(sys.modules.values()):
         spec = getattr(module, "__spec__", None)
@@ -109,19 +109,27 @@ NAME_UNCOMPILED = """if True:
 def test_python_compiles_no_module_to_predict_and_validate(
     arguments: tuple[str, ...], image: str, run: Run
 ) -> None:
-    result = run(image, "-c", NAME_UNCOMPILED, *arguments, flags=("--entrypoint=python",))
+    program = NAME_UNCOMPILED.format(module="mnistctl.cli")
+    result = run(image, "-c", program, *arguments, flags=("--entrypoint=python",))
     assert result.returncode == 0, result.stderr
     assert "uncompiled" not in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("mnistctl.cli", ("train", "--epochs=1", "--data-dir=/data", "--checkpoint=checkpoint")),
+        ("torch.distributed.run", ("--standalone", "-m", "mnistctl", "--version")),
+    ],
+    ids=["mnistctl", "torchrun"],
+)
 def test_python_compiles_no_module_of_pytorch_s_layer_to_train(
-    training_image: str, run: Run, data: Path
+    training_image: str, run: Run, data: Path, module: str, command: tuple[str, ...]
 ) -> None:
     # In the layer of predict it compiles what only train imports. That takes 25 ms.
     shared = r"/(?:google|numpy|PIL|python3\.\d+)/"
     flags = ("--entrypoint=python", f"--volume={data}:/data:ro", "--user=0")
-    train = ("train", "--epochs=1", "--data-dir=/data", "--checkpoint=checkpoint")
-    result = run(training_image, "-c", NAME_UNCOMPILED, *train, flags=flags)
+    result = run(training_image, "-c", NAME_UNCOMPILED.format(module=module), *command, flags=flags)
     assert result.returncode == 0, result.stderr
     uncompiled = re.findall(r"^uncompiled (.*)", result.stdout, re.M)
     assert [path for path in uncompiled if not re.search(shared, path)] == []
