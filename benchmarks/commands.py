@@ -25,6 +25,7 @@ from benchmarks.measure import (
 )
 
 MNISTCTL = [sys.executable, "-m", "mnistctl"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 SEEDS = 5
 
 Row = tuple[str, str, str, str]
@@ -99,6 +100,12 @@ def test_accuracies(runs: list[Run]) -> list[float]:
     return [value["test_accuracy"] if isinstance(value, dict) else value for value in values]
 
 
+def images_per_second(runs: list[Run]) -> float:
+    """Return the median throughput of the last epoch that the runs printed."""
+    epochs = [json.loads(finished.output.splitlines()[-2]) for finished in runs]
+    return statistics.median([float(epoch["images_per_second"]) for epoch in epochs])
+
+
 def measure_one_epoch(folder: Path) -> Row:
     """Measure one epoch next to the one-epoch record, seed by seed."""
     own_runs, peer_runs = [], []
@@ -112,6 +119,23 @@ def measure_one_epoch(folder: Path) -> Row:
         f"{mebibytes(own_runs):.0f} MiB",
         f"{seconds(peer_runs) / seconds(own_runs):.2f} × the speed of the one-epoch record: "
         f"{seconds(peer_runs):.2f} s for {mean_and_deviation(test_accuracies(peer_runs))}",
+    )
+
+
+def measure_two_processes(folder: Path) -> Row:
+    """Measure one epoch in two processes next to one process with two threads, seed by seed."""
+    together, alone = [], []
+    for command in train_commands(folder, 1):
+        together.append(run([*TORCHRUN, "-m", "mnistctl", *command[len(MNISTCTL) :]]))
+        alone.append(run([*command, "--threads", "2"]))
+    return (
+        "the same with `torchrun --nproc-per-node 2`: "
+        f"{mean_and_deviation(test_accuracies(together))}",
+        f"{seconds(together):.2f} s",
+        f"{mebibytes(together):.0f} MiB each",
+        f"{images_per_second(together):,.0f} images/s: "
+        f"{images_per_second(together) / images_per_second(alone):.2f} × those of one process with "
+        "two threads",
     )
 
 
@@ -160,6 +184,7 @@ def main() -> None:
             *measure_many_predictions(folder / "photographs", "photographs"),
             measure_alone("validate"),
             measure_one_epoch(folder),
+            measure_two_processes(folder),
             measure_beside_another(folder),
             measure_three_epochs(folder),
         ]
