@@ -127,6 +127,26 @@ def test_python_compiles_no_module_of_pytorch_s_layer_to_train(
     assert [path for path in uncompiled if not re.search(shared, path)] == []
 
 
+# Asks the dynamic loader for the libraries that each extension and library links to.
+NAME_MISSING_LIBRARIES = """if True:
+    import glob, os, pathlib, subprocess
+    loader = glob.glob("/lib*/ld-linux-*.so.*")[0]
+    found = [path for path in ("/usr", "/opt") for path in pathlib.Path(path).rglob("*.so*")]
+    for path in found:
+        if path.is_file() and not path.is_symlink() and path.read_bytes()[:4] == b"\\x7fELF":
+            linked = subprocess.run([loader, "--list", path], capture_output=True, text=True)
+            if "not found" in linked.stdout:
+                print(path, linked.stdout)
+"""
+
+
+@pytest.mark.parametrize("variant", ["predict", "cpu"])
+@pytest.mark.usefixtures("images")
+def test_every_library_that_is_linked_to_is_there(variant: str) -> None:
+    result = run_python(f"mnistctl:{variant}", NAME_MISSING_LIBRARIES)
+    assert (result.stdout, result.stderr) == ("", "")
+
+
 @pytest.mark.parametrize("variant", ["predict", "gpu"])
 @pytest.mark.usefixtures("images")
 def test_the_layers_are_at_most_2_percent_larger_than_recorded(variant: str) -> None:
