@@ -220,5 +220,18 @@ RUN --network=none \
     ["python", "-m", "pytest", "-p", "no:cacheprovider"]
 
 
+# ---- the linters ----
+
+FROM tools AS lint
+RUN --mount=type=bind,source=requirements/lint.txt,target=/tmp/lint.txt \
+    --mount=type=cache,target=/root/.cache/uv \
+    /tools/bin/uv pip install --link-mode=copy --require-hashes \
+        --target /lint --requirement /tmp/lint.txt
+WORKDIR /src
+RUN --mount=type=bind,target=/src \
+    /lint/bin/hadolint Dockerfile && \
+    /lint/bin/shellcheck docker/*.sh .ci/run
+
+
 # The default target.
 FROM cpu

