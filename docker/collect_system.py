@@ -17,6 +17,7 @@ from prune import prune_or_exit
 SYSTEM = Path("/system")
 PROGRAMS = ("env", "python", "python3")
 SETTINGS = ("/etc/debian_version", "/etc/group", "/etc/os-release", "/etc/passwd")
+SETTINGS_PACKAGES = {"base-files", "base-passwd"}
 # Wheels may link to the libraries in these packages without shipping them (PEP 600).
 WHEEL_LIBRARY_PACKAGES = ("libc6", "libstdc++6")
 # Of those packages: vector mathematics, and libraries for debuggers. No wheel here links to them.
@@ -37,9 +38,10 @@ def main() -> None:
     files = {*programs, *granted, *linked}
     for path in (*files, *SETTINGS):
         copy(path)
-    for package in owners(output("dpkg-query", "--search", *search_patterns(files))):
-        copy_package_record(package)
     copy("/usr/share/common-licenses")
+    found = owners(output("dpkg-query", "--search", *search_patterns(files)))
+    for package in found | SETTINGS_PACKAGES:
+        copy_package_record(package)
     # A fixed date makes the layer reproducible.
     touch = ("touch", "--no-dereference", "--date=@0")
     subprocess.run(["find", SYSTEM, "-exec", *touch, "{}", "+"], check=True)
@@ -89,12 +91,16 @@ def copy(path: str) -> None:
 
 
 def copy_package_record(package: str) -> None:
-    """Copy a Debian package's licence, and its record to where scanners look without dpkg."""
+    """Copy a Debian package's licence, and its records to where scanners look without dpkg."""
     record = SYSTEM / "var/lib/dpkg/status.d" / package
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(output("dpkg-query", "--status", package))
     for licence in Path("/usr/share/doc", package).glob("copyright"):
         copy(str(licence))
+    for sums in Path("/var/lib/dpkg/info").glob(f"{package}[.:]*md5sums"):
+        record.with_name(f"{package}.md5sums").write_text(
+            "".join(line for line in sums.open() if (SYSTEM / line.split()[1]).exists())
+        )
 
 
 def output(*command: str) -> str:

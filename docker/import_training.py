@@ -22,8 +22,8 @@ with torch.autocast("cpu", torch.bfloat16):
     loss = functional.cross_entropy(network(torch.ones(1, 1)), torch.zeros(1, dtype=torch.int64))
     loss.backward()
 # So does the first exchange between processes.
-with tempfile.NamedTemporaryFile() as file:
-    distributed.init_process_group("gloo", f"file://{file.name}", rank=0, world_size=1)
-distributed.new_group()
-distributed.all_reduce(torch.ones(1))
-distributed.destroy_process_group()
+with tempfile.TemporaryDirectory() as directory:
+    distributed.init_process_group("gloo", f"file://{directory}/store", rank=0, world_size=1)
+    distributed.new_group()
+    distributed.all_reduce(torch.ones(1))
+    distributed.destroy_process_group()

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from container.engine import Run, docker, inspect, run_python, torch_index_answers
+from container.engine import ROOT, Run, docker, inspect, run_python, torch_index_answers
 
 SIZES = json.loads(Path(__file__).with_name("sizes.json").read_text())
 
@@ -83,6 +83,15 @@ def test_python_packages_are_recorded_mnistctl_included(image: str) -> None:
     version, files, recorded = run_python(image, program).stdout.splitlines()
     assert (version, files) == ("True", "True")
     assert {"mnistctl", "numpy", "onnxruntime"} <= set(recorded.split())
+
+
+def test_every_file_belongs_to_a_package_of_the_sbom(image: str) -> None:
+    with (ROOT / "docker/sbom.py").open("rb") as program:
+        flags = ("--rm", "--interactive", "--entrypoint=python")
+        result = docker("run", *flags, image, "-", stdin=program, check=False)
+    assert result.returncode == 0, result.stderr
+    names = {package["name"] for package in json.loads(result.stdout)["packages"]}
+    assert {"python", "mnistctl", "numpy", "libc6"} <= names
 
 
 def test_the_entry_point_is_mnistctl_and_there_is_no_health_check(image: str) -> None:
