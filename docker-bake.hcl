@@ -18,6 +18,8 @@ variable "TORCH_INDEX" { default = null }
 variable "REGISTRY" { default = "REGISTRY-IS-NOT-SET" }
 variable "TAG" { default = "latest" }
 variable "PLATFORMS" { default = "linux/amd64" }
+# zstd or gzip. Another value makes the output invalid, and its type is the reason that is shown.
+variable "COMPRESSION" { default = "zstd" }
 variable "REVISION" { default = null }
 variable "SOURCE" { default = null }
 
@@ -88,6 +90,11 @@ target "release" {
     ["${REGISTRY}/mnistctl:${TAG}-${variant}"],
     variant == "cpu" ? ["${REGISTRY}/mnistctl:${TAG}"] : [],
   )
+  output = [
+    contains(["gzip", "zstd"], COMPRESSION)
+    ? "type=image,oci-mediatypes=true,compression=${COMPRESSION},force-compression=true"
+    : "type=COMPRESSION must be zstd or gzip and not ${COMPRESSION}",
+  ]
   attest     = ["type=sbom", "type=provenance,mode=max"]
   cache-from = ["type=registry,ref=${REGISTRY}/mnistctl:cache-${variant}"]
   cache-to   = ["type=registry,ref=${REGISTRY}/mnistctl:cache-${variant},mode=max"]

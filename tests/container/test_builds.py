@@ -91,6 +91,15 @@ def test_the_error_for_an_unknown_image_names_it() -> None:
 
 
 @pytest.mark.usefixtures("engine")
+def test_the_error_for_an_unknown_compression_names_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COMPRESSION", "foo")
+    reason = "COMPRESSION must be zstd or gzip and not foo"
+    assert reason in bake("--print", "release-predict").stdout
+
+
+@pytest.mark.usefixtures("engine")
 def test_bases_with_two_pythons_stop_the_build(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(
         f"""
