@@ -242,11 +242,11 @@ def test_a_single_image_is_refused(data: Dataset) -> None:
 
 @pytest.mark.parametrize(
     ("available", "device"),
-    [({"cuda"}, "cuda"), ({"mps"}, "mps"), ({"cuda", "mps"}, "cuda"), (set(), "cpu")],
+    [(["cuda"], "cuda"), (["mps"], "mps"), (["cuda", "mps"], "cuda"), ([], "cpu")],
     ids=str,
 )
 def test_auto_chooses_the_fastest_device_there_is(
-    monkeypatch: pytest.MonkeyPatch, available: set[str], device: str
+    monkeypatch: pytest.MonkeyPatch, available: list[str], device: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in available)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in available)

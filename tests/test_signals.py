@@ -19,14 +19,16 @@ def log(text):
     print(text, flush=True)
 
 def send_signal():
-    os.kill(os.getpid(), {number})
+    os.kill(os.getpid(), NUMBER)
+    while signals._requested is None:  # a thread handles the signal
+        pass
 
 signals.install_handlers()
 """
 
 
 def run(program: str, number: int, directory: Path) -> subprocess.CompletedProcess[str]:
-    return run_program(PREAMBLE.format(number=number) + program, directory)
+    return run_program((PREAMBLE + program).replace("NUMBER", repr(int(number))), directory)
 
 
 @SIGNALS
@@ -50,6 +52,26 @@ import threading
 read, write = os.pipe()
 threading.Thread(target=os.read, args=(read, 1)).start()
 send_signal()
+"""
+    result = run(program, number, tmp_path)
+    assert (result.returncode, result.stderr) == (status, "")
+
+
+@SIGNALS
+def test_signal_does_not_wait_for_the_main_thread(number: int, status: int, tmp_path: Path) -> None:
+    program = """
+import hashlib
+import threading
+computing = threading.Event()
+
+def send_signal_to_computing_program():
+    computing.wait()
+    os.kill(os.getpid(), NUMBER)
+
+threading.Thread(target=send_signal_to_computing_program).start()
+sys.setswitchinterval(1000)  # the thread goes on when the main thread waits or computes in C
+computing.set()
+hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2**31 - 1)  # takes an hour
 """
     result = run(program, number, tmp_path)
     assert (result.returncode, result.stderr) == (status, "")

@@ -8,6 +8,11 @@ import pytest
 from container.engine import VARIANTS, Completed, Run, bake, copy_checkout, docker, missing
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Run these tests in one process: they share the images that a fixture builds."""
+    return 0
+
+
 @pytest.fixture(scope="session")
 def engine() -> None:
     """Stop the run where no image can be built."""
