@@ -4,25 +4,18 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock, Thread
+from types import FrameType
 
 from mnistctl.errors import ExitStatus, Stopped
 
-_SIGNALS = {signal.SIGINT, signal.SIGTERM}
-
-_lock = Lock()
 _blocks = 0
 _requested: ExitStatus | None = None
 
 
 def install_handlers() -> None:
-    """End the program on SIGINT and SIGTERM, with status 130 and 143.
-
-    A thread waits for the signals. A handler of Python's runs in the main thread, and not before
-    that returns from C: never, if the signal comes just before it waits for another thread.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    Thread(target=_handle_signals, daemon=True).start()
+    """End the program on SIGINT and SIGTERM, with status 130 and 143."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _handle)
 
 
 @contextmanager
@@ -33,26 +26,21 @@ def deferred() -> Iterator[Callable[[], None]]:
     of the outermost block, raise Stopped if a signal has come.
     """
     global _blocks
-    with _lock:
-        _blocks += 1
+    _blocks += 1
     try:
         yield _check_stop
     finally:
-        with _lock:
-            _blocks -= 1
+        _blocks -= 1
     if not _blocks:
         _check_stop()
 
 
-def _handle_signals() -> None:
+def _handle(number: int, _frame: FrameType | None) -> None:
     global _requested
-    while True:
-        number = signal.sigwait(_SIGNALS)
-        with _lock:
-            if not _blocks:
-                # Not sys.exit, which waits for threads: one may be reading a pipe that never ends.
-                os._exit(128 + number)
-            _requested = ExitStatus(128 + number)
+    if not _blocks:
+        # Not sys.exit, which waits for threads: one may be reading a pipe that never ends.
+        os._exit(128 + number)
+    _requested = ExitStatus(128 + number)
 
 
 def _check_stop() -> None:

@@ -13,6 +13,9 @@ from support import MNISTCTL, Run, write_mnist
 from mnistctl.classifier import Classifier
 from mnistctl.dataset import Dataset, load_dataset
 
+# The tests use every core, so a training in one of them uses one core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A slow machine is not a failure.
 hypothesis.settings.register_profile("mnistctl", deadline=None)
 hypothesis.settings.load_profile("mnistctl")

@@ -211,17 +211,12 @@ def end_child(instruction):
             instruction -= 1
             if instruction == 0:
                 os.kill(os.getpid(), signal.SIGTERM)
-                while signals._requested is None and not signals._lock.locked():
-                    pass  # until the thread that handles the signal has run, if it can
         return trace
 
     signals.install_handlers()
     sys.settrace(trace)
     try:
         replace()
-        sys.settrace(None)
-        while instruction <= 0:
-            pass  # until the signal ends the program
     except Stopped as stop:
         os._exit(stop.status)
     os._exit(0)

@@ -18,17 +18,17 @@ from mnistctl.errors import Stopped
 def log(text):
     print(text, flush=True)
 
+number = {number}
+
 def send_signal():
-    os.kill(os.getpid(), NUMBER)
-    while signals._requested is None:  # a thread handles the signal
-        pass
+    os.kill(os.getpid(), number)
 
 signals.install_handlers()
 """
 
 
 def run(program: str, number: int, directory: Path) -> subprocess.CompletedProcess[str]:
-    return run_program((PREAMBLE + program).replace("NUMBER", repr(int(number))), directory)
+    return run_program(PREAMBLE.format(number=int(number)) + program, directory)
 
 
 @SIGNALS
@@ -58,20 +58,28 @@ send_signal()
 
 
 @SIGNALS
-def test_signal_does_not_wait_for_the_main_thread(number: int, status: int, tmp_path: Path) -> None:
-    program = """
-import hashlib
+@pytest.mark.parametrize(("awaited", "function"), [("path", "_next"), ("image", "wait")])
+def test_predict_ends_at_a_signal_that_does_not_interrupt_its_wait(
+    number: int, status: int, awaited: str, function: str, tmp_path: Path
+) -> None:
+    program = f"""
+import signal
 import threading
-computing = threading.Event()
+from mnistctl.classifier import Classifier
+from mnistctl.images import stream
 
-def send_signal_to_computing_program():
-    computing.wait()
-    os.kill(os.getpid(), NUMBER)
+def hang(*arguments):
+    main = threading.main_thread().ident
+    while sys._current_frames()[main].f_code.co_name != {function!r}:
+        pass
+    signal.pthread_kill(threading.get_ident(), number)  # this thread, not the main one, wakes
+    threading.Event().wait()
 
-threading.Thread(target=send_signal_to_computing_program).start()
-sys.setswitchinterval(1000)  # the thread goes on when the main thread waits or computes in C
-computing.set()
-hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2**31 - 1)  # takes an hour
+def paths():
+    yield "-" if {awaited!r} == "image" else hang()
+
+stream.find_digit = hang
+list(stream.classify(paths(), Classifier.load()))
 """
     result = run(program, number, tmp_path)
     assert (result.returncode, result.stderr) == (status, "")

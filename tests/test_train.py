@@ -214,20 +214,24 @@ def test_a_signal_saves_the_checkpoint_and_leaves_the_earlier_model(
 
 @contextmanager
 def signal_after_first_epoch() -> Iterator[None]:
-    """Let a training in the block find that SIGTERM arrived in its first epoch."""
+    """Send this process SIGTERM after the first epoch of a training in the block."""
 
     @contextmanager
     def training_progress(**_options: bool) -> Iterator[Callable[[Progress], None]]:
         def report(progress: Progress) -> None:
             if (progress.epoch, progress.batch) == (1, progress.batches):
-                patch.setattr(signals, "_requested", ExitStatus.TERMINATED)
+                signal.raise_signal(signal.SIGTERM)
 
         yield report
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signals, "_requested", None)
         patch.setattr(terminal, "training_progress", training_progress)
-        yield
+        earlier = signal.signal(signal.SIGTERM, signals._handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, earlier)
 
 
 def test_a_signal_without_a_checkpoint_says_that_nothing_was_saved(

@@ -3,9 +3,10 @@
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Semaphore
 
 import numpy as np
@@ -21,6 +22,9 @@ _BATCH = 32
 _AHEAD = 1024
 
 _SMALL_BYTES = 50_000
+# A signal that comes just before the main thread starts to wait does not end the wait, so waits are
+# short: Python runs signal handlers between them.
+_WAIT_SECONDS = 0.5
 
 _Decoded = tuple[str, Found] | Failure
 _Pending = str | Failure | Future[_Decoded]
@@ -86,10 +90,12 @@ def classify(paths: Iterable[str | Failure], classifier: Classifier) -> Iterator
 
     try:
         feeding = pool.submit(feed)
-        while (item := pending.get()) is not None:
+        while (item := _next(pending)) is not None:
             if isinstance(item, Future):
                 if not item.done():
                     yield from answers()
+                while not item.done():
+                    wait([item], _WAIT_SECONDS)
                 batch.append(item.result())
             else:
                 batch.append(_decode(item))
@@ -103,6 +109,12 @@ def classify(paths: Iterable[str | Failure], classifier: Classifier) -> Iterator
         closed.set()
         free.release()
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _next(pending: SimpleQueue[_Pending | None]) -> _Pending | None:
+    while True:
+        with suppress(Empty):
+            return pending.get(timeout=_WAIT_SECONDS)
 
 
 def _predict(batch: list[_Decoded], classifier: Classifier) -> Iterator[Answer | Failure]:

@@ -1,6 +1,8 @@
-"""The shell blocks of the documents that need an engine."""
+"""The shell blocks of the documents that need an engine, or most of a minute."""
 
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,8 @@ PIP_CACHE = "mnistctl-pip-cache"
 @pytest.mark.usefixtures("images")
 def test_block_prints_what_the_document_shows(block: Block, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    block.run(tmp_path)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    block.run(tmp_path, {"PATH": path})
 
 
 @contextmanager
