@@ -45,6 +45,8 @@ RUN --mount=type=bind,from=base,target=/base \
 # Python and its shared libraries: no shell, no package manager.
 FROM base AS system
 RUN --mount=type=bind,source=docker/collect_system.py,target=/docker/collect_system.py \
+    --mount=type=bind,source=docker/prune.py,target=/docker/prune.py \
+    --mount=type=bind,source=docker/prune_system.txt,target=/docker/prune_system.txt \
     python -B /docker/collect_system.py
 
 # The compiled extension. The import keeps the byte code of the build tools for later rebuilds.
@@ -76,7 +78,7 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     uv pip install --link-mode=copy --no-deps --require-hashes \
         --target . --requirement /tmp/inference.txt && \
     python -B /docker/prune.py /docker/prune_inference.txt && \
-    strip --strip-unneeded PIL/*.so && \
+    strip --strip-unneeded PIL/*.so numpy/*/*.so pillow.libs/libfreetype* && \
     python /docker/import_inference.py && \
     python -B /docker/trust_bytecode.py "$PYTHONPYCACHEPREFIX" && \
     find /opt -exec touch --date=@0 {} +
@@ -200,11 +202,15 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,source=requirements/test.txt,target=/tmp/test.txt \
     --mount=type=cache,target=/root/.cache/uv \
     /tools/bin/uv pip install --link-mode=copy --no-deps --require-hashes \
-        --target /opt/pytest --requirement /tmp/test.txt
+        --target /opt/pytest --requirement /tmp/test.txt && \
+    mkdir /opt/pytest/shell && \
+    cp /usr/lib/*/libtinfo.so.6 /opt/pytest/shell
 
-# /opt/pytest comes first: pytest needs all of Pygments. /usr/bin: the suite needs a shell.
+# /opt/pytest comes first: pytest needs all of Pygments. /usr/bin: the suite needs a shell, which
+# links to a library of its own.
 FROM cpu AS test
 ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
+    LD_LIBRARY_PATH=/opt/pytest/shell \
     PYTHONPATH=/opt/pytest:/opt/mnistctl/packages
 RUN --network=none \
     --mount=type=bind,from=base,source=/usr/bin,target=/usr/bin \
@@ -212,6 +218,19 @@ RUN --network=none \
     --mount=type=bind,source=pyproject.toml,target=/work/pyproject.toml \
     --mount=type=bind,source=tests,target=/work/tests \
     ["python", "-m", "pytest", "-p", "no:cacheprovider"]
+
+
+# ---- the linters ----
+
+FROM tools AS lint
+RUN --mount=type=bind,source=requirements/lint.txt,target=/tmp/lint.txt \
+    --mount=type=cache,target=/root/.cache/uv \
+    /tools/bin/uv pip install --link-mode=copy --require-hashes \
+        --target /lint --requirement /tmp/lint.txt
+WORKDIR /src
+RUN --mount=type=bind,target=/src \
+    /lint/bin/hadolint Dockerfile && \
+    /lint/bin/shellcheck docker/*.sh .ci/run
 
 
 # The default target.

@@ -1,6 +1,7 @@
 # docker buildx bake                builds mnistctl:cpu and mnistctl:gpu
 # docker buildx bake predict        builds mnistctl:predict, which contains no PyTorch
 # docker buildx bake test           runs the test suite in the image for the CPU
+# docker buildx bake lint           checks this Dockerfile and the shell scripts
 # docker buildx bake requirements   updates the pins in requirements/
 # docker buildx bake release        builds all images to be published: see below
 #
@@ -17,6 +18,8 @@ variable "TORCH_INDEX" { default = null }
 variable "REGISTRY" { default = "REGISTRY-IS-NOT-SET" }
 variable "TAG" { default = "latest" }
 variable "PLATFORMS" { default = "linux/amd64" }
+# zstd or gzip. Another value makes the output invalid, and its type is the reason that is shown.
+variable "COMPRESSION" { default = "zstd" }
 variable "REVISION" { default = null }
 variable "SOURCE" { default = null }
 
@@ -58,6 +61,13 @@ target "test" {
   output   = ["type=cacheonly"]
 }
 
+# Newer versions of buildx also have BuildKit's own checks: docker buildx build --check .
+target "lint" {
+  inherits = ["_common"]
+  target   = "lint"
+  output   = ["type=cacheonly"]
+}
+
 # Resolves the newest version of every package and writes requirements/*.txt.
 target "requirements" {
   inherits        = ["_common"]
@@ -80,6 +90,11 @@ target "release" {
     ["${REGISTRY}/mnistctl:${TAG}-${variant}"],
     variant == "cpu" ? ["${REGISTRY}/mnistctl:${TAG}"] : [],
   )
+  output = [
+    contains(["gzip", "zstd"], COMPRESSION)
+    ? "type=image,oci-mediatypes=true,compression=${COMPRESSION},force-compression=true"
+    : "type=COMPRESSION must be zstd or gzip and not ${COMPRESSION}",
+  ]
   attest     = ["type=sbom", "type=provenance,mode=max"]
   cache-from = ["type=registry,ref=${REGISTRY}/mnistctl:cache-${variant}"]
   cache-to   = ["type=registry,ref=${REGISTRY}/mnistctl:cache-${variant},mode=max"]

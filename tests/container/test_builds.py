@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from container.engine import ROOT, bake, build_argument, docker
+from container.engine import ROOT, bake, build_argument, docker, inspect
 
 
 def layers(image: str) -> list[str]:
@@ -69,21 +69,34 @@ def files(image: str, archive: Path) -> set[tuple[str, int, float, str]]:
 
 
 @pytest.mark.usefixtures("images")
-def test_two_builds_of_the_same_files_have_the_same_layers(tmp_path: Path) -> None:
-    uncached = "--no-cache-filter=system,inference,ext,app,runtime,predict"
-    docker("buildx", "build", uncached, "--target=predict", "--tag=mnistctl:again", ".")
-    differences = files("mnistctl:again", tmp_path / "again.tar") ^ files(
-        "mnistctl:predict", tmp_path / "predict.tar"
+def test_two_builds_with_one_source_date_have_the_same_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    build = ("buildx", "build", "--target=predict", "--load", ".")
+    docker(*build, "--tag=mnistctl:first")
+    docker(*build, "--tag=mnistctl:again", "--no-cache")
+    differences = files("mnistctl:first", tmp_path / "first.tar") ^ files(
+        "mnistctl:again", tmp_path / "again.tar"
     )
-    again = layers("mnistctl:again")
-    docker("image", "rm", "mnistctl:again")
+    digests = {inspect(f"mnistctl:{name}", "{{.Id}}") for name in ("first", "again")}
+    docker("image", "rm", "mnistctl:first", "mnistctl:again")
     assert differences == set()
-    assert again == layers("mnistctl:predict")
+    assert len(digests) == 1
 
 
 @pytest.mark.usefixtures("engine")
 def test_the_error_for_an_unknown_image_names_it() -> None:
     assert "failed to find target tpu" in bake("tpu", check=False).stderr
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_error_for_an_unknown_compression_names_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COMPRESSION", "foo")
+    reason = "COMPRESSION must be zstd or gzip and not foo"
+    assert reason in bake("--print", "release-predict").stdout
 
 
 @pytest.mark.usefixtures("engine")
