@@ -111,6 +111,9 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
 
 # PyTorch with CUDA, and the other dependencies of train.
 FROM toolchain AS torch-gpu
+ARG TARGETPLATFORM
+RUN test "$TARGETPLATFORM" = linux/amd64 || \
+    { echo "gpu can only be built for linux/amd64 and not $TARGETPLATFORM" >&2; exit 1; }
 ARG TORCH_VERSION
 WORKDIR /opt/mnistctl/packages
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
