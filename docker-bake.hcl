@@ -17,8 +17,9 @@ variable "TORCH_INDEX" { default = null }
 # The default is not a valid image name, so a release without REGISTRY fails and shows the reason.
 variable "REGISTRY" { default = "REGISTRY-IS-NOT-SET" }
 variable "TAG" { default = "latest" }
-variable "PLATFORMS" { default = "linux/amd64" }
-# zstd or gzip. Another value makes the output invalid, and its type is the reason that is shown.
+# The release's platforms. gpu is always for linux/amd64 alone.
+variable "PLATFORMS" { default = "linux/amd64,linux/arm64" }
+# The compression of the release's layers: zstd, or gzip for old clients.
 variable "COMPRESSION" { default = "zstd" }
 variable "REVISION" { default = null }
 variable "SOURCE" { default = null }
@@ -83,18 +84,24 @@ target "requirements" {
 target "release" {
   name     = "release-${variant}"
   matrix   = { variant = ["cpu", "gpu", "predict"] }
-  inherits = [variant]
+  # buildx 0.13 cannot validate variables. So for a wrong one, this inherits from a target that does
+  # not exist, and the error shows its name before anything is built.
+  inherits = [
+    variant,
+    length(setsubtract(split(",", PLATFORMS), ["linux/amd64", "linux/arm64"])) == 0
+    ? variant : "PLATFORMS must be of linux/amd64 and linux/arm64 and not '${PLATFORMS}'",
+    variant != "gpu" || contains(split(",", PLATFORMS), "linux/amd64")
+    ? variant : "gpu can only be built for linux/amd64 and PLATFORMS is '${PLATFORMS}'",
+    contains(["gzip", "zstd"], COMPRESSION)
+    ? variant : "COMPRESSION must be zstd or gzip and not '${COMPRESSION}'",
+  ]
 
-  platforms = split(",", PLATFORMS)
+  platforms = variant == "gpu" ? ["linux/amd64"] : split(",", PLATFORMS)
   tags = concat(
     ["${REGISTRY}/mnistctl:${TAG}-${variant}"],
     variant == "cpu" ? ["${REGISTRY}/mnistctl:${TAG}"] : [],
   )
-  output = [
-    contains(["gzip", "zstd"], COMPRESSION)
-    ? "type=image,oci-mediatypes=true,compression=${COMPRESSION},force-compression=true"
-    : "type=COMPRESSION must be zstd or gzip and not ${COMPRESSION}",
-  ]
+  output     = ["type=image,oci-mediatypes=true,compression=${COMPRESSION},force-compression=true"]
   attest     = ["type=sbom", "type=provenance,mode=max"]
   cache-from = ["type=registry,ref=${REGISTRY}/mnistctl:cache-${variant}"]
   cache-to   = ["type=registry,ref=${REGISTRY}/mnistctl:cache-${variant},mode=max"]

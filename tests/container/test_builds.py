@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from container.engine import ROOT, bake, build_argument, docker, inspect
+from container.engine import ROOT, VARIANTS, bake, build_argument, docker, inspect
 
 
 def layers(image: str) -> list[str]:
@@ -90,13 +90,65 @@ def test_the_error_for_an_unknown_image_names_it() -> None:
     assert "failed to find target tpu" in bake("tpu", check=False).stderr
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("COMPRESSION", "foo", "COMPRESSION must be zstd or gzip and not 'foo'"),
+        (
+            "PLATFORMS",
+            "linux/amd64,foo/bar",
+            "PLATFORMS must be of linux/amd64 and linux/arm64 and not 'linux/amd64,foo/bar'",
+        ),
+        (
+            "PLATFORMS",
+            "linux/arm64",
+            "gpu can only be built for linux/amd64 and PLATFORMS is 'linux/arm64'",
+        ),
+    ],
+    ids=["compression", "platform", "platform of gpu"],
+)
 @pytest.mark.usefixtures("engine")
-def test_the_error_for_an_unknown_compression_names_the_known_ones(
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_error_for_a_wrong_variable_says_what_is_right(
+    variable: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COMPRESSION", "foo")
-    reason = "COMPRESSION must be zstd or gzip and not foo"
-    assert reason in bake("--print", "release-predict").stdout
+    monkeypatch.setenv(variable, value)
+    result = bake("--print", "release", check=False)
+    assert result.returncode
+    assert reason in result.stderr
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_release_has_two_platforms_but_for_the_gpu() -> None:
+    targets = json.loads(bake("--print", "release").stdout)["target"]
+    platforms = {variant: targets[f"release-{variant}"]["platforms"] for variant in VARIANTS}
+    both = ["linux/amd64", "linux/arm64"]
+    assert platforms == {"predict": both, "cpu": both, "gpu": ["linux/amd64"]}
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_image_for_the_gpu_is_not_built_for_arm64() -> None:
+    # An amd64 step that is told another platform: where nothing emulates arm64, none would run.
+    platform = "--build-arg=TARGETPLATFORM=linux/arm64"
+    result = docker("buildx", "build", platform, "--target=torch-gpu", ".", check=False)
+    assert result.returncode
+    assert "gpu can only be built for linux/amd64 and not linux/arm64" in result.stderr
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_error_for_a_base_with_another_digest_names_the_digest() -> None:
+    digest = f"sha256:{'0' * 64}"
+    base = f"--build-arg=BASE=python@{digest}"
+    result = docker("buildx", "build", base, "--target=base", ".", check=False)
+    assert result.returncode
+    assert f"python@{digest}: " in result.stderr
+
+
+@pytest.mark.usefixtures("images")
+def test_the_error_for_an_image_of_another_platform_names_both() -> None:
+    run = ("run", "--rm", "--pull=never", "--platform=linux/arm64", "mnistctl:predict", "--version")
+    result = docker(*run, check=False)
+    assert result.returncode
+    assert re.search("wanted linux/arm64, actual: linux/amd64", result.stderr)
 
 
 @pytest.mark.usefixtures("engine")
