@@ -1,0 +1,130 @@
+"""Classify images of digits, evaluate the model, and train another one in the background."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from subprocess import DEVNULL, PIPE, Popen
+from tempfile import TemporaryDirectory
+from threading import Thread
+
+from fastapi import FastAPI, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mnistctl import Classifier, MnistctlError, Prediction, evaluate, load_dataset, read_image
+
+# The largest file that read_image reads, and what multipart adds to it. An upload stays in memory.
+MultiPartParser.spool_max_size = MAX_BODY = 16_000_000 + 64_000
+UPLOAD = "send multipart/form-data with an image file in the field 'image' (curl -F image=@FILE)"
+
+
+class State:
+    """What the requests share."""
+
+    classifier = Classifier.load(os.environ.get("MNISTCTL_MODEL"))
+    validating = asyncio.Lock()
+    training = "none"
+    process: Popen[str] | None = None
+    thread = Thread()
+
+
+@asynccontextmanager
+async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    """Stop a training at the end."""
+    yield
+    if State.process:
+        State.process.kill()
+        State.thread.join()
+
+
+def limit_body(app: ASGIApp) -> ASGIApp:
+    """Stop reading a body that is too large. FastAPI's max_body_size does not answer in JSON."""
+
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+        size = 0
+
+        async def count() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                raise HTTPException(413, "the upload is larger than 16 MB: scale the image down")
+            return message
+
+        await app(scope, count, send)
+
+    return limited
+
+
+app = FastAPI(title="mnistctl", description=__doc__, lifespan=lifespan)
+app.add_middleware(limit_body)
+
+
+@app.exception_handler(HTTPException)
+@app.exception_handler(RequestValidationError)
+async def answer(request: Request, error: HTTPException | RequestValidationError) -> JSONResponse:
+    """Answer bad input with one sentence."""
+    if isinstance(error, RequestValidationError):
+        return JSONResponse({"error": UPLOAD}, 422)
+    missing = f"{request.method} {request.url.path} does not exist: see /docs"
+    sentence = {400: UPLOAD, 404: missing, 405: missing}.get(error.status_code, error.detail)
+    return JSONResponse({"error": sentence}, error.status_code, error.headers)
+
+
+@app.get("/health")
+async def health() -> dict[str, str | Mapping[str, str]]:
+    """Say which model is in use, and how the last training went."""
+    return {"model": State.classifier.metadata, "training": State.training}
+
+
+@app.post("/predict")
+def predict(image: UploadFile) -> Prediction:
+    """Classify an image file."""
+    try:
+        digit = read_image(image.file)
+    except MnistctlError as error:
+        raise HTTPException(422, str(error)) from error
+    return State.classifier.predict(digit[None])[0]
+
+
+@app.post("/validate")
+async def validate() -> dict[str, float]:
+    """Evaluate the model on the test set. Requests wait for each other."""
+    async with State.validating:
+        test = await asyncio.to_thread(load_dataset, "test", os.environ.get("MNISTCTL_DATA_DIR"))
+        report = await asyncio.to_thread(evaluate, State.classifier, test)
+    return {"accuracy": report.accuracy, "loss": report.loss}
+
+
+@app.post("/train", status_code=202)
+async def train() -> dict[str, str]:
+    """Start a training. When it has finished, the service predicts with the new model."""
+    if not find_spec("torch"):
+        raise HTTPException(503, "training needs PyTorch: build the service on target:cpu")
+    if State.thread.is_alive():
+        raise HTTPException(409, "a training is running: GET /health says when it has finished")
+    try:
+        folder = TemporaryDirectory()
+    except OSError as error:
+        raise HTTPException(503, f"training cannot write files ({error.strerror})") from error
+    command = [sys.executable, "-m", "mnistctl", "train", "-q", "-o", f"{folder.name}/model.onnx"]
+    State.process = Popen(command, stdout=DEVNULL, stderr=PIPE, text=True)
+    State.thread = Thread(target=finish_training, args=(State.process, folder), daemon=True)
+    State.training = "running"
+    State.thread.start()
+    return {"training": State.training}
+
+
+def finish_training(process: Popen[str], folder: TemporaryDirectory[str]) -> None:
+    """Wait for the process and use its model."""
+    with folder:
+        _, error = process.communicate()
+        if process.returncode == 0:
+            State.classifier = Classifier.load(f"{folder.name}/model.onnx")
+    State.training = f"failed: {error.strip()}" if process.returncode else "finished"
