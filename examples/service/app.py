@@ -67,11 +67,12 @@ app.add_middleware(limit_body)
 
 
 @app.exception_handler(HTTPException)
+@app.exception_handler(MnistctlError)
 @app.exception_handler(RequestValidationError)
-async def answer(request: Request, error: HTTPException | RequestValidationError) -> JSONResponse:
+async def answer(request: Request, error: Exception) -> JSONResponse:
     """Answer bad input with one sentence."""
-    if isinstance(error, RequestValidationError):
-        return JSONResponse({"error": UPLOAD}, 422)
+    if not isinstance(error, HTTPException):
+        return JSONResponse({"error": str(error) if type(error) is MnistctlError else UPLOAD}, 422)
     missing = f"{request.method} {request.url.path} does not exist: see /docs"
     sentence = {400: UPLOAD, 404: missing, 405: missing}.get(error.status_code, error.detail)
     return JSONResponse({"error": sentence}, error.status_code, error.headers)
@@ -86,11 +87,7 @@ async def health() -> dict[str, str | Mapping[str, str]]:
 @app.post("/predict")
 def predict(image: UploadFile) -> Prediction:
     """Classify an image file."""
-    try:
-        digit = read_image(image.file)
-    except MnistctlError as error:
-        raise HTTPException(422, str(error)) from error
-    return State.classifier.predict(digit[None])[0]
+    return State.classifier.predict(read_image(image.file)[None])[0]
 
 
 @app.post("/validate")
@@ -112,7 +109,7 @@ async def train() -> dict[str, str]:
     try:
         folder = TemporaryDirectory()
     except OSError as error:
-        raise HTTPException(503, f"training cannot write files ({error.strerror})") from error
+        raise HTTPException(503, f"training cannot write its files: {error.strerror}") from error
     command = [sys.executable, "-m", "mnistctl", "train", "-q", "-o", f"{folder.name}/model.onnx"]
     State.process = Popen(command, stdout=DEVNULL, stderr=PIPE, text=True)
     State.thread = Thread(target=finish_training, args=(State.process, folder), daemon=True)
