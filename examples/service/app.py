@@ -103,7 +103,7 @@ async def validate() -> dict[str, float]:
 async def train() -> dict[str, str]:
     """Start a training. When it has finished, the service predicts with the new model."""
     if not find_spec("torch"):
-        raise HTTPException(503, "training needs PyTorch: build the service on target:cpu")
+        raise HTTPException(503, "training needs PyTorch: build the service with SERVICE_BASE=cpu")
     if State.thread.is_alive():
         raise HTTPException(409, "a training is running: GET /health says when it has finished")
     try:

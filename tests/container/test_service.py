@@ -108,7 +108,7 @@ def test_without_pytorch_a_training_is_refused() -> None:
     with running("mnistctl:service") as (_, port):
         status, answer = request(port, "POST", "/train")
     assert status == 503
-    assert answer == {"error": "training needs PyTorch: build the service on target:cpu"}
+    assert answer == {"error": "training needs PyTorch: build the service with SERVICE_BASE=cpu"}
 
 
 def test_a_training_needs_a_directory_for_temporary_files() -> None:
