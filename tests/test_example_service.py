@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from service import FORM, form, predict, request
@@ -22,7 +23,7 @@ from mnistctl import Classifier, read_image
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_file())
-UPLOAD = "send multipart/form-data with an image file in the field 'image' (curl -F image=@FILE)"
+UPLOAD = "send multipart/form-data with one image file, in the field 'image' (curl -F image=@FILE)"
 MEGABYTE = bytes(1_000_000)
 
 
@@ -42,7 +43,7 @@ def running(log: Path, **environment: str) -> Iterator[Service]:
         process = subprocess.Popen(
             [sys.executable, "examples/service"],
             cwd=ROOT,
-            env={**os.environ, "PORT": "0", **environment},
+            env={**os.environ, "UVICORN_PORT": "0", **environment},
             stderr=output,
         )
     try:
@@ -55,11 +56,42 @@ def running(log: Path, **environment: str) -> Iterator[Service]:
         process.wait()
 
 
+def until_trained(service: Service) -> Any:
+    """Wait until no training is running; return the answer of ``/health``."""
+    while (health := request(service.port, "GET", "/health")[1])["training"] == "running":
+        time.sleep(0.05)
+    return health
+
+
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> Iterator[Service]:
+def running_service(
+    tmp_path_factory: pytest.TempPathFactory, small_mnist: Path
+) -> Iterator[Service]:
     log = tmp_path_factory.mktemp("service") / "log"
     with running(log, MNISTCTL_DATA_DIR=str(small_mnist)) as service:
         yield service
+
+
+@pytest.fixture
+def service(running_service: Service) -> Iterator[Service]:
+    """The service, which logs at most a line in each test: bad input is no error of its own."""
+    before = len(running_service.log.read_text())
+    yield running_service
+    assert running_service.log.read_text()[before:].count("\n") <= 1
+
+
+# how it starts
+
+
+def test_a_wrong_model_stops_the_start_with_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "examples/service"]
+    environment = {**os.environ, "MNISTCTL_MODEL": str(tmp_path / "model.onnx")}
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    sentence = "cannot be read: No such file or directory."
+    assert result.stderr == f"mnistctl: {tmp_path}/model.onnx: {sentence}\n"
 
 
 # what it answers
@@ -110,16 +142,23 @@ def test_32_clients_get_the_answers_to_their_own_images(service: Service) -> Non
         (form(b"7", name="image"), 422),
         (form(b"7", name='picture"; filename="file'), 422),
         (form(b"7")[:-20], 422),
+        (form(b"7").removesuffix(b"--limit--\r\n") + form(b"7"), 400),
         (b"seven", 400),
         (form(b"7").replace(b"Disposition", b"Dis\0position"), 400),
     ],
-    ids=["no body", "text field", "another field", "no end", "no boundary", "bad header"],
+    ids=["nothing", "text", "another field", "no end", "two files", "no boundary", "bad header"],
 )
 def test_a_form_without_an_image_file_is_refused(
     body: bytes, status: int, service: Service
 ) -> None:
     answer = request(service.port, "POST", "/predict", body, FORM)
     assert answer == (status, {"error": UPLOAD})
+
+
+def test_a_body_that_is_no_form_is_refused(service: Service) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = request(service.port, "POST", "/predict", b'{"image": 7}', headers)
+    assert answer == (422, {"error": UPLOAD})
 
 
 def test_a_text_file_is_refused(service: Service) -> None:
@@ -160,12 +199,18 @@ def test_an_unknown_request_is_refused(
     assert request(service.port, method, path) == (status, expected)
 
 
-def test_an_upload_that_is_cut_off_leaves_no_trace(service: Service) -> None:
-    head = b"POST /predict HTTP/1.1\r\nHost: service\r\nContent-Length: 1000\r\n"
+@pytest.mark.parametrize("body", [b"", b"--lim", form(MEGABYTE)[:-20]])
+def test_an_upload_that_is_cut_off_disturbs_no_other(body: bytes, service: Service) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: service\r\nContent-Length: 2000000\r\n"
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
-        connection.sendall(head + f"Content-Type: {FORM['Content-Type']}\r\n\r\n--lim".encode())
+        connection.sendall(head + f"Content-Type: {FORM['Content-Type']}\r\n\r\n".encode() + body)
     assert request(service.port, "GET", "/health")[0] == 200
-    assert "Traceback" not in service.log.read_text()
+
+
+def test_validate_without_a_data_set_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path / "log", MNISTCTL_DATA_DIR=f"{tmp_path}/data") as service:
+        answer = request(service.port, "POST", "/validate")
+    assert answer == (422, {"error": f"{tmp_path}/data: is not a directory with a data set"})
 
 
 # train
@@ -175,11 +220,18 @@ def test_train_runs_once_at_a_time_and_its_model_is_used(service: Service) -> No
     assert request(service.port, "POST", "/train") == (202, {"training": "running"})
     status, answer = request(service.port, "POST", "/train")
     assert (status, answer["error"][:21]) == (409, "a training is running")
-    while (health := request(service.port, "GET", "/health")[1])["training"] == "running":
-        time.sleep(0.05)
+    health = until_trained(service)
     assert health["training"] == "finished"
     assert health["model"]["epochs"] == "3"
     assert health["model"] != Classifier.load().metadata
+
+
+def test_a_training_that_fails_says_why(tmp_path: Path) -> None:
+    with running(tmp_path / "log", MNISTCTL_DATA_DIR=f"{tmp_path}/data") as service:
+        request(service.port, "POST", "/train")
+        health = until_trained(service)
+    error = f"mnistctl: {tmp_path}/data: is not a directory with a data set."
+    assert health["training"] == f"failed: {error}"
 
 
 def test_a_stop_ends_a_training_and_an_open_upload(tmp_path: Path) -> None:

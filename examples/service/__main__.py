@@ -1,13 +1,12 @@
-"""Run the service: `python examples/service`. HOST and PORT say where it listens."""
+"""Run the service: `python examples/service`. Its options and variables are those of uvicorn."""
 
-import os
 import signal
+import sys
 
 # A container's first process ignores a signal without a handler, and the imports take a while.
-signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 import uvicorn  # noqa: E402
-from app import app  # noqa: E402
 
-host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8000"))
-uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=1)
+options = ["--no-access-log", "--timeout-graceful-shutdown=1", *sys.argv[1:]]
+uvicorn.main(["app:app", f"--app-dir={sys.path[0]}", *options])

@@ -19,9 +19,9 @@ SEVEN = (ROOT / "examples/seven.png").read_bytes()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def service_images(images: None) -> None:  # noqa: ARG001
+def service_images(engine: None) -> None:  # noqa: ARG001
     """Build the service on the image for predictions, and on one that trains."""
-    bake("service")
+    bake("predict", "service")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SERVICE_BASE", "cpu")
         bake("service", "--set=service.tags=mnistctl:service-cpu")
@@ -63,6 +63,13 @@ def test_it_predicts_as_any_user() -> None:
     with running("mnistctl:service", "--user=12345:54321") as (_, port):
         status, answer = predict(port, SEVEN)
     assert (status, answer["digit"]) == (200, 7)
+
+
+def test_a_wrong_model_stops_the_start_with_one_sentence() -> None:
+    model = "--env=MNISTCTL_MODEL=/model.onnx"
+    result = docker("run", "--rm", *LOCKED_DOWN, model, "mnistctl:service", check=False)
+    sentence = "mnistctl: /model.onnx: cannot be read: No such file or directory.\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", sentence)
 
 
 def test_an_upload_of_16_mb_needs_no_directory() -> None:
