@@ -199,7 +199,7 @@ def test_an_unknown_request_is_refused(
     assert request(service.port, method, path) == (status, expected)
 
 
-@pytest.mark.parametrize("body", [b"", b"--lim", form(MEGABYTE)[:-20]])
+@pytest.mark.parametrize("body", [b"", b"--lim", form(MEGABYTE)[:-20]], ids=len)
 def test_an_upload_that_is_cut_off_disturbs_no_other(body: bytes, service: Service) -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: service\r\nContent-Length: 2000000\r\n"
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
@@ -216,14 +216,23 @@ def test_validate_without_a_data_set_is_refused(tmp_path: Path) -> None:
 # train
 
 
-def test_train_runs_once_at_a_time_and_its_model_is_used(service: Service) -> None:
-    assert request(service.port, "POST", "/train") == (202, {"training": "running"})
-    status, answer = request(service.port, "POST", "/train")
-    assert (status, answer["error"][:21]) == (409, "a training is running")
-    health = until_trained(service)
+def test_a_training_that_has_finished_gives_the_model_in_use(
+    tmp_path: Path, small_mnist: Path
+) -> None:
+    with running(tmp_path / "log", MNISTCTL_DATA_DIR=str(small_mnist)) as service:
+        assert request(service.port, "POST", "/train") == (202, {"training": "running"})
+        health = until_trained(service)
     assert health["training"] == "finished"
     assert health["model"]["epochs"] == "3"
     assert health["model"] != Classifier.load().metadata
+
+
+def test_a_second_training_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path / "log") as service:
+        request(service.port, "POST", "/train")
+        answer = request(service.port, "POST", "/train")
+    expected = "a training is running: GET /health says when it has finished"
+    assert answer == (409, {"error": expected})
 
 
 def test_a_training_that_fails_says_why(tmp_path: Path) -> None:
@@ -243,6 +252,6 @@ def test_a_stop_ends_a_training_and_an_open_upload(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", service.port)) as upload:
             upload.sendall(head)
             service.process.terminate()
-            assert service.process.wait(timeout=2) == 143
+            assert service.process.wait(timeout=10) == 143
     assert list(temporary.iterdir()) == []
     assert "Traceback" not in service.log.read_text()
