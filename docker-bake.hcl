@@ -1,5 +1,6 @@
 # docker buildx bake                builds mnistctl:cpu and mnistctl:gpu
 # docker buildx bake predict        builds mnistctl:predict, which contains no PyTorch
+# docker buildx bake service        builds mnistctl:service: see examples/service/README.md
 # docker buildx bake test           runs the test suite in the image for the CPU
 # docker buildx bake lint           checks this Dockerfile and the shell scripts
 # docker buildx bake requirements   updates the pins in requirements/
@@ -13,6 +14,9 @@ variable "TOOLCHAIN" { default = null }
 variable "PYTHON_VERSION" { default = null }
 variable "TORCH_VERSION" { default = null }
 variable "TORCH_INDEX" { default = null }
+
+# The image that the example service extends: predict, or one that trains.
+variable "SERVICE_BASE" { default = "predict" }
 
 # The default is not a valid image name, so a release without REGISTRY fails and shows the reason.
 variable "REGISTRY" { default = "REGISTRY-IS-NOT-SET" }
@@ -54,6 +58,26 @@ target "predict" {
   inherits = ["_common"]
   target   = "predict"
   tags     = ["mnistctl:predict"]
+}
+
+target "base" {
+  inherits = ["_common"]
+  target   = "base"
+}
+
+target "tools" {
+  inherits = ["_common"]
+  target   = "tools"
+}
+
+target "service" {
+  dockerfile = "examples/service/Dockerfile"
+  contexts = {
+    image = "target:${SERVICE_BASE}"
+    base  = "target:base"
+    tools = "target:tools"
+  }
+  tags = ["mnistctl:service"]
 }
 
 target "test" {

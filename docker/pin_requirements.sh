@@ -51,6 +51,9 @@ pin_training training.txt $elsewhere $pytorch
 # shellcheck disable=SC2046,SC2086 # lists of names
 pin_training torch-gpu.txt $elsewhere $(names training.txt)
 
+printf '%s\n' fastapi python-multipart uvicorn |
+    pin - --constraint inference.txt --constraint training.txt --output-file service.txt
+
 # Without PyTorch's index the wheels of its CPU build are pinned without hashes.
 sed -n 's/^\(torch[a-z]*==[^ ;]*\).*/\1/p' everything.txt > torch.in
 pin torch.in --no-deps --index-url "$torch_index" --output-file torch-cpu.txt || {

@@ -9,7 +9,7 @@ from benchmarks.measure import table
 FILE = Path(__file__).with_name("results.json")
 # The Dockerfile that the others are compared with, and the images that are this project's.
 REFERENCE = "6, multi-stage, cache mount"
-OWN = ("mnistctl:cpu", "mnistctl:predict")
+OWN = ("mnistctl:cpu", "mnistctl:predict", "mnistctl:service")
 
 
 @dataclass(frozen=True)
