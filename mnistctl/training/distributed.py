@@ -15,8 +15,8 @@ from torch import distributed as dist
 from mnistctl.errors import ExitStatus, MnistctlError, Stopped
 
 MAX_PROCESSES = 100_000
-# Each imports PyTorch first, which takes long on a loaded machine.
-_START_TIMEOUT = 60
+# torchrun starts the processes together.
+_START_TIMEOUT = 25
 # For a process that is cut off. One that ends closes its connections, which the others see at once.
 _STEP_TIMEOUT = timedelta(seconds=20)
 # The first process calibrates, writes and evaluates the network while the others wait.
