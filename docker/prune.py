@@ -2,8 +2,9 @@
 
 usage: prune.py LIST [BUILD]     in the directory to prune
 
-Each line of LIST is a path (wildcards allowed) and the reason to delete it. With BUILD (cpu or gpu)
-a line starts with the build that it applies to: cpu, gpu or both.
+Each line of LIST is a path (wildcards allowed) and the reason to delete it. A path that ends with
+"?" may be missing. With BUILD (cpu or gpu) a line starts with the build that it applies to: cpu,
+gpu or both.
 """
 
 import shutil
@@ -21,25 +22,25 @@ def patterns(text: str, build: str | None = None) -> Iterator[str]:
 
 
 def prune(site: Path, paths: list[str]) -> list[str]:
-    """Delete the paths below a directory, and return those that do not exist."""
-    matches = {path: list(site.glob(path)) for path in paths}
+    """Delete the paths below a directory, and return those that should exist and do not."""
+    matches = {path: list(site.glob(path.removesuffix("?"))) for path in paths}
     for match in (match for found in matches.values() for match in found):
         if match.is_dir():
             shutil.rmtree(match)
         else:
-            match.unlink()
-    return [path for path, found in matches.items() if not found]
+            match.unlink(missing_ok=True)  # another path may have matched it
+    return [path for path, found in matches.items() if not found and not path.endswith("?")]
 
 
-def main(name: str, build: str | None = None) -> None:
-    """Prune the working directory."""
-    missing = prune(Path.cwd(), list(patterns(Path(name).read_text(), build)))
+def prune_or_exit(site: Path, rules: Path, build: str | None = None) -> None:
+    """Delete below a directory what a list names, and exit if any of it does not exist."""
+    missing = prune(site, list(patterns(rules.read_text(), build)))
     if missing:
         sys.exit(
-            f"{Path(name).name} lists what does not exist: {', '.join(missing)}. Find out whether "
+            f"{rules.name} lists what does not exist: {', '.join(missing)}. Find out whether "
             "a new version of the package moved or removed it, and update the list."
         )
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    prune_or_exit(Path.cwd(), Path(sys.argv[1]), *sys.argv[2:])

@@ -19,9 +19,12 @@ def trusted(bytecode: bytes) -> bytes:
 
 
 def main(directory: Path) -> None:
-    """Mark all byte code below a directory."""
-    for path in directory.rglob("*.pyc"):
-        path.write_bytes(trusted(path.read_bytes()))
+    """Mark all byte code below a directory, and delete that of the build image's own packages."""
+    for path in list(directory.rglob("*.pyc")):
+        if {"dist-packages", "site-packages"} & set(path.parts):
+            path.unlink()
+        else:
+            path.write_bytes(trusted(path.read_bytes()))
 
 
 if __name__ == "__main__":

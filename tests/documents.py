@@ -18,6 +18,7 @@ DOCUMENTS = sorted(
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
         *(ROOT / "docs").glob("*.md"),
         ROOT / "benchmarks" / "README.md",
+        ROOT / "examples" / "service" / "README.md",
     ]
 )
 _BLOCK = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)

@@ -1,6 +1,7 @@
 import io
 import struct
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -138,6 +139,29 @@ def test_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
 def test_pipe_that_never_ends_is_refused() -> None:
     with Path("/dev/zero").open("rb") as file, pytest.raises(MnistctlError, match="larger than 16"):
         read_image(file)
+
+
+class Trickle(io.BytesIO):
+    """A file that gives less than it is asked for, as a pipe without a buffer does."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(100, size or 0))
+
+
+def test_file_that_gives_less_than_it_is_asked_for_is_read_to_its_end() -> None:
+    content = saved(dark_seven()).getvalue()
+    np.testing.assert_array_equal(decode(Trickle(content)), decode(io.BytesIO(content)))
+
+
+def test_small_image_is_read_in_little_memory(digit_png: Path) -> None:
+    read_image(digit_png)  # imports
+    tracemalloc.start()
+    try:
+        read_image(digit_png)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 500_000
 
 
 def test_large_photograph_is_read(classifier: Classifier) -> None:

@@ -1,7 +1,9 @@
+import os
 import re
 import shutil
 import sys
 import xml.etree.ElementTree as ET
+import zlib
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,16 @@ def test_table_and_chart_show_the_figures_on_record(monkeypatch: pytest.MonkeyPa
     ET.fromstring(committed)
     # matplotlib writes each label as a comment before its outlines.
     assert re.findall("<!-- (.*) -->", committed) == re.findall("<!-- (.*) -->", drawn)
+
+
+def test_the_compressed_size_on_record_is_that_of_gzip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\n[ "$1 $2" = "save image" ] && head -c 3000000 /dev/zero\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.images.__main__ import compressed_size
+
+    assert compressed_size("image") == len(zlib.compress(bytes(3_000_000), wbits=31))

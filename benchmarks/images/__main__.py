@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +49,11 @@ PREDICTIONS = 15
 
 @dataclass(frozen=True)
 class Build:
-    """A target of a Dockerfile, its build context, and what changes in that context."""
+    """A target of a Dockerfile, how docker builds it, and what changes in its build context."""
 
     target: str
     context: Path
-    arguments: list[str]
+    command: list[str]
     python: Path
     cpp: Path
     change_dependency: Callable[[], None]
@@ -61,7 +62,7 @@ class Build:
         """Build with an empty cache, then after each change."""
         docker("buildx", "prune", "--all", "--force")
         first = self.build()
-        size = image_size(self.tag)
+        size, compressed = image_size(self.tag), compressed_size(self.tag)
         append_line(self.python, "# changed\n")
         python = self.build()
         append_line(self.cpp, "// changed\n")
@@ -69,31 +70,46 @@ class Build:
         self.change_dependency()
         dependency = self.build()
         docker("image", "rm", "--force", self.tag)
-        return Figures(size, first, python, cpp, dependency)
+        return Figures(size, compressed, first, python, cpp, dependency)
 
     @property
     def tag(self) -> str:
         """The name of the image."""
-        return f"mnistctl-benchmark:{self.target}"
+        return image_tag(self.target)
 
     def build(self) -> float:
         """Build and tag the image; return the seconds it took."""
         began = time.perf_counter()
-        docker(
-            *("buildx", "build", f"--target={self.target}", f"--tag={self.tag}", "--load"),
-            *self.arguments,
-            str(self.context),
-        )
+        docker(*self.command, cwd=self.context)
         return time.perf_counter() - began
 
 
-def docker(*arguments: str) -> str:
+def image_tag(target: str) -> str:
+    """Return the name of a target's image."""
+    return f"mnistctl-benchmark:{target}"
+
+
+def build_command(target: str, arguments: list[str]) -> list[str]:
+    """Return the command that builds and tags a target of a Dockerfile."""
+    build = ["buildx", "build", f"--target={target}", f"--tag={image_tag(target)}", "--load"]
+    return [*build, *arguments, "."]
+
+
+def bake_service_command(base: str, toolchain: str) -> list[str]:
+    """Return the command that builds the example service, and the image below it."""
+    images = [f"--set=*.args.BASE={base}", f"--set=*.args.TOOLCHAIN={toolchain}"]
+    tags = [f"--set={target}.tags={image_tag(target)}" for target in ("service", "predict")]
+    return ["buildx", "bake", "service", "--load", *images, *tags]
+
+
+def docker(*arguments: str, cwd: Path | None = None) -> str:
     """Run docker and return its output.
 
     Raises:
         SystemExit: it failed.
     """
-    result = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    command = ["docker", *arguments]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(f"docker {' '.join(arguments)}\n{result.stderr}")
     return result.stdout
@@ -102,6 +118,23 @@ def docker(*arguments: str) -> str:
 def image_size(tag: str) -> int:
     """Return the size of an image in bytes."""
     return int(docker("image", "inspect", "--format={{.Size}}", tag))
+
+
+def compressed_size(tag: str) -> int:
+    """Return the bytes of an image after gzip.
+
+    Raises:
+        SystemExit: the image cannot be read from the engine.
+    """
+    gzip = zlib.compressobj(wbits=31)
+    size = 0
+    with subprocess.Popen(["docker", "save", tag], stdout=subprocess.PIPE) as save:
+        assert save.stdout
+        while part := save.stdout.read(2**20):
+            size += len(gzip.compress(part))
+    if save.returncode:
+        sys.exit(f"docker save {tag}: exit status {save.returncode}")
+    return size + len(gzip.flush())
 
 
 def append_line(path: Path, line: str) -> None:
@@ -147,15 +180,15 @@ def ladder_build(target: str, context: Path, arguments: list[str]) -> Build:
     return Build(
         target,
         context,
-        [LADDER_FILE, *arguments],
+        build_command(target, [LADDER_FILE, *arguments]),
         context / "mnistctl/cli.py",
         context / "argmax.cpp",
         change_dependency,
     )
 
 
-def own_build(target: str, context: Path, arguments: list[str]) -> Build:
-    """Prepare a target of the Dockerfile in the root."""
+def own_build(target: str, context: Path, command: list[str]) -> Build:
+    """Prepare one of our images, in a copy of the repository."""
     list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(list_files, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in files.rstrip("\0").split("\0"):
@@ -172,7 +205,7 @@ def own_build(target: str, context: Path, arguments: list[str]) -> Build:
     return Build(
         target,
         context,
-        arguments,
+        command,
         context / "mnistctl/cli.py",
         context / "csrc/argmax.cpp",
         change_dependency,
@@ -218,11 +251,13 @@ def measure(options: argparse.Namespace) -> Results:
             f"--build-arg=TOOLCHAIN={options.full}",
             "--build-arg=TORCH_INDEX=file:///torch-index",
         ]
-        predict = own_build("predict", work / "predict", own)
+        predict = own_build("predict", work / "predict", build_command("predict", own))
+        service = bake_service_command(options.slim, options.full)
         builds = {
             **{name: ladder_build(rung, work / rung, ladder) for name, rung in LADDER.items()},
-            "mnistctl:cpu": own_build("cpu", work / "cpu", own),
+            "mnistctl:cpu": own_build("cpu", work / "cpu", build_command("cpu", own)),
             "mnistctl:predict": predict,
+            "mnistctl:service": own_build("service", work / "service", service),
         }
         results = {}
         for name, build in builds.items():

@@ -1,7 +1,7 @@
 """The figures on record, and the section of benchmarks/README.md that shows them."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 from benchmarks.measure import table
@@ -9,14 +9,16 @@ from benchmarks.measure import table
 FILE = Path(__file__).with_name("results.json")
 # The Dockerfile that the others are compared with, and the images that are this project's.
 REFERENCE = "6, multi-stage, cache mount"
-OWN = ("mnistctl:cpu", "mnistctl:predict")
+OWN = ("mnistctl:cpu", "mnistctl:predict", "mnistctl:service")
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Image size in bytes, and build times in seconds.
+    """Image sizes in bytes, and build times in seconds.
 
     Attributes:
+        size: the image on disk.
+        compressed: the image after gzip, about what a registry sends.
         first: the build with an empty cache.
         python: the rebuild after a change to one Python line.
         cpp: the rebuild after a change to one C++ line.
@@ -24,6 +26,7 @@ class Figures:
     """
 
     size: int
+    compressed: int
     first: float
     python: float
     cpp: float
@@ -71,14 +74,16 @@ class Results:
 
     def section(self) -> str:
         """Return the text for benchmarks/README.md."""
-        header = ["Dockerfile", "size", "first build"]
+        header = ["Dockerfile", "size", "compressed", "first build"]
         header += ["Python change", "C++ change", "dependency change"]
         reference = self.builds[REFERENCE]
         rows = [_row(name, build, reference) for name, build in self.builds.items()]
         paragraphs = [
             table(header, rows),
-            f"In parentheses: the ratio to rung 6. Bases: {self.full} and {self.slim}. "
-            f"PyTorch: {' and '.join(self.torch)}. Machine: {self.machine}.",
+            "In parentheses: the ratio to rung 6. Compressed: the bytes that `docker save IMAGE | "
+            "gzip` writes, about what a registry sends. "
+            f"Bases: {self.full} and {self.slim}. PyTorch: {' and '.join(self.torch)}. "
+            f"Machine: {self.machine}.",
             "`docker run mnistctl:predict predict img.png` takes "
             f"{self.prediction:.2f} s longer than `docker run BASE true` (medians of 15 runs).",
         ]
@@ -94,13 +99,11 @@ class Results:
 
 def _row(name: str, build: Figures, reference: Figures) -> list[str]:
     """Return a row of the table: each figure, and its ratio to the reference."""
-    times = (build.first, build.python, build.cpp, build.dependency)
-    references = (reference.first, reference.python, reference.cpp, reference.dependency)
-    return [
-        name,
-        f"{_megabytes(build.size)} ({build.size / reference.size:.2f})",
-        *(f"{own:.1f} s ({own / other:.2f})" for own, other in zip(times, references, strict=True)),
-    ]
+    values, others = astuple(build), astuple(reference)
+    ratios = [f"({own / other:.2f})" for own, other in zip(values, others, strict=True)]
+    sizes = [_megabytes(value) for value in values[:2]]
+    times = [f"{value:.1f} s" for value in values[2:]]
+    return [name, *map(" ".join, zip(sizes + times, ratios, strict=True))]
 
 
 def _megabytes(size: int) -> str:

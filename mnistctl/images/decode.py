@@ -15,6 +15,8 @@ from mnistctl.errors import MnistctlError
 # own messages to stderr.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "AVIF")
 _MAX_BYTES = 16_000_000
+# A read reserves as many bytes as it asks for: 16 MB take longer than a small image's decoding.
+_CHUNK_BYTES = 65_536
 _MAX_PIXELS = 16_000_000
 _MAX_SIDE = 32_768
 # A JPEG file is decoded at an eighth of its size, so photographs of any camera are allowed.
@@ -62,12 +64,15 @@ def decode(file: BinaryIO) -> NDArray[np.uint8]:
 
 def _read_bytes(file: BinaryIO) -> BinaryIO:
     """Read a file into memory: a pipe cannot seek, as a decoder must, and may never end."""
-    content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise MnistctlError(f"is larger than {_MAX_BYTES // 1_000_000} MB: scale it down")
-    if not content:
+    content = io.BytesIO()
+    while chunk := file.read(_CHUNK_BYTES):
+        content.write(chunk)
+        if content.tell() > _MAX_BYTES:
+            raise MnistctlError(f"is larger than {_MAX_BYTES // 1_000_000} MB: scale it down")
+    if not content.tell():
         raise MnistctlError("is empty")
-    return io.BytesIO(content)
+    content.seek(0)
+    return content
 
 
 def _greyscale(file: BinaryIO) -> NDArray[np.uint8]:

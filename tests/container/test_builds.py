@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from container.engine import ROOT, bake, build_argument, docker
+from container.engine import ROOT, VARIANTS, bake, build_argument, docker, inspect
 
 
 def layers(image: str) -> list[str]:
@@ -69,21 +69,86 @@ def files(image: str, archive: Path) -> set[tuple[str, int, float, str]]:
 
 
 @pytest.mark.usefixtures("images")
-def test_two_builds_of_the_same_files_have_the_same_layers(tmp_path: Path) -> None:
-    uncached = "--no-cache-filter=system,inference,ext,app,runtime,predict"
-    docker("buildx", "build", uncached, "--target=predict", "--tag=mnistctl:again", ".")
-    differences = files("mnistctl:again", tmp_path / "again.tar") ^ files(
-        "mnistctl:predict", tmp_path / "predict.tar"
+def test_two_builds_with_one_source_date_have_the_same_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    build = ("buildx", "build", "--target=predict", "--load", ".")
+    docker(*build, "--tag=mnistctl:first")
+    docker(*build, "--tag=mnistctl:again", "--no-cache")
+    differences = files("mnistctl:first", tmp_path / "first.tar") ^ files(
+        "mnistctl:again", tmp_path / "again.tar"
     )
-    again = layers("mnistctl:again")
-    docker("image", "rm", "mnistctl:again")
+    digests = {inspect(f"mnistctl:{name}", "{{.Id}}") for name in ("first", "again")}
+    docker("image", "rm", "mnistctl:first", "mnistctl:again")
     assert differences == set()
-    assert again == layers("mnistctl:predict")
+    assert len(digests) == 1
 
 
 @pytest.mark.usefixtures("engine")
 def test_the_error_for_an_unknown_image_names_it() -> None:
     assert "failed to find target tpu" in bake("tpu", check=False).stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("COMPRESSION", "foo", "COMPRESSION must be zstd or gzip and not 'foo'"),
+        (
+            "PLATFORMS",
+            "linux/amd64,foo/bar",
+            "PLATFORMS must be of linux/amd64 and linux/arm64 and not 'linux/amd64,foo/bar'",
+        ),
+        (
+            "PLATFORMS",
+            "linux/arm64",
+            "gpu can only be built for linux/amd64 and PLATFORMS is 'linux/arm64'",
+        ),
+    ],
+    ids=["compression", "platform", "platform of gpu"],
+)
+@pytest.mark.usefixtures("engine")
+def test_the_error_for_a_wrong_variable_says_what_is_right(
+    variable: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    result = bake("--print", "release", check=False)
+    assert result.returncode
+    assert reason in result.stderr
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_release_has_two_platforms_but_for_the_gpu() -> None:
+    targets = json.loads(bake("--print", "release").stdout)["target"]
+    platforms = {variant: targets[f"release-{variant}"]["platforms"] for variant in VARIANTS}
+    both = ["linux/amd64", "linux/arm64"]
+    assert platforms == {"predict": both, "cpu": both, "gpu": ["linux/amd64"]}
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_image_for_the_gpu_is_not_built_for_arm64() -> None:
+    # An amd64 step that is told another platform: where nothing emulates arm64, none would run.
+    platform = "--build-arg=TARGETPLATFORM=linux/arm64"
+    result = docker("buildx", "build", platform, "--target=torch-gpu", ".", check=False)
+    assert result.returncode
+    assert "gpu can only be built for linux/amd64 and not linux/arm64" in result.stderr
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_error_for_a_base_with_another_digest_names_the_digest() -> None:
+    digest = f"sha256:{'0' * 64}"
+    base = f"--build-arg=BASE=python@{digest}"
+    result = docker("buildx", "build", base, "--target=base", ".", check=False)
+    assert result.returncode
+    assert f"python@{digest}: " in result.stderr
+
+
+@pytest.mark.usefixtures("images")
+def test_the_error_for_an_image_of_another_platform_names_both() -> None:
+    run = ("run", "--rm", "--pull=never", "--platform=linux/arm64", "mnistctl:predict", "--version")
+    result = docker(*run, check=False)
+    assert result.returncode
+    assert re.search("wanted linux/arm64, actual: linux/amd64", result.stderr)
 
 
 @pytest.mark.usefixtures("engine")

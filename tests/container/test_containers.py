@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from container.engine import Run, docker, run_python
+from PIL import Image
 from support import names
 
 LOCKED_DOWN = (
@@ -30,6 +31,13 @@ def test_predict_reads_standard_input(image: str, work: Path) -> None:
     with (work / "seven.png").open("rb") as file:
         result = docker("run", "--rm", "--interactive", image, "predict", "-", stdin=file)
     assert result.stdout == "7\n"
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP"])
+def test_predict_reads_each_format(kind: str, image: str, run: Run, work: Path) -> None:
+    with Image.open(work / "seven.png") as seven:
+        seven.convert("L").save(work / "seven.image", kind, exif=Image.Exif())
+    assert run(image, "predict", "seven.image").stdout == "7\n"
 
 
 def test_predict_needs_no_rights_no_network_and_256_mb(image: str, run: Run) -> None:

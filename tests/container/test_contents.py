@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from container.engine import Run, docker, inspect, run_python, torch_index_answers
+from container.engine import ROOT, Run, docker, inspect, run_python, torch_index_answers
 
 SIZES = json.loads(Path(__file__).with_name("sizes.json").read_text())
 
@@ -85,6 +85,15 @@ def test_python_packages_are_recorded_mnistctl_included(image: str) -> None:
     assert {"mnistctl", "numpy", "onnxruntime"} <= set(recorded.split())
 
 
+def test_every_file_belongs_to_a_package_of_the_sbom(image: str) -> None:
+    with (ROOT / "docker/sbom.py").open("rb") as program:
+        flags = ("--rm", "--interactive", "--entrypoint=python")
+        result = docker("run", *flags, image, "-", stdin=program, check=False)
+    assert result.returncode == 0, result.stderr
+    names = {package["name"] for package in json.loads(result.stdout)["packages"]}
+    assert {"python", "mnistctl", "numpy", "libc6"} <= names
+
+
 def test_the_entry_point_is_mnistctl_and_there_is_no_health_check(image: str) -> None:
     assert inspect(image, "{{json .Config.Entrypoint}} {{json .Config.Cmd}}") == '["mnistctl"] null'
     assert inspect(image, "{{json .Config.Healthcheck}}") == "null"
@@ -133,6 +142,26 @@ def test_python_compiles_no_module_of_pytorch_s_layer_to_train(
     assert result.returncode == 0, result.stderr
     uncompiled = re.findall(r"^uncompiled (.*)", result.stdout, re.M)
     assert [path for path in uncompiled if not re.search(shared, path)] == []
+
+
+# Asks the dynamic loader for the libraries that each extension and library links to.
+NAME_MISSING_LIBRARIES = """if True:
+    import glob, os, pathlib, subprocess
+    loader = glob.glob("/lib*/ld-linux-*.so.*")[0]
+    found = [path for path in ("/usr", "/opt") for path in pathlib.Path(path).rglob("*.so*")]
+    for path in found:
+        if path.is_file() and not path.is_symlink() and path.read_bytes()[:4] == b"\\x7fELF":
+            linked = subprocess.run([loader, "--list", path], capture_output=True, text=True)
+            if "not found" in linked.stdout:
+                print(path, linked.stdout)
+"""
+
+
+@pytest.mark.parametrize("variant", ["predict", "cpu"])
+@pytest.mark.usefixtures("images")
+def test_every_library_that_is_linked_to_is_there(variant: str) -> None:
+    result = run_python(f"mnistctl:{variant}", NAME_MISSING_LIBRARIES)
+    assert (result.stdout, result.stderr) == ("", "")
 
 
 @pytest.mark.parametrize("variant", ["predict", "gpu"])

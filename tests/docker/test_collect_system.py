@@ -3,10 +3,11 @@
 import collect_system
 
 
-def test_shared_libraries_are_the_versioned_ones_that_a_package_lists() -> None:
+def test_shared_libraries_are_the_versioned_ones_in_use_that_a_package_lists() -> None:
     listing = """/.
 /usr/lib/x86_64-linux-gnu
 /usr/lib/x86_64-linux-gnu/libm.so.6
+/usr/lib/x86_64-linux-gnu/libmvec.so.1
 /usr/lib/x86_64-linux-gnu/libstdc++.so.6
 /usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.33
 /usr/lib/x86_64-linux-gnu/gconv/gconv-modules

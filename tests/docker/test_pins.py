@@ -50,7 +50,7 @@ def test_both_builds_of_pytorch_have_the_same_version() -> None:
 
 def test_a_package_has_the_same_version_in_every_file() -> None:
     inference = pins("inference.txt")
-    for name in ("test.txt", "training.txt", "torch-gpu.txt"):
+    for name in ("service.txt", "test.txt", "training.txt", "torch-gpu.txt"):
         for package, versions in pins(name).items():
             assert inference.get(package, versions) == versions
 

@@ -40,6 +40,14 @@ def test_python_uses_trusted_byte_code_whatever_the_date(module: Path) -> None:
     assert imported(module) == "compiled\n"
 
 
+def test_byte_code_of_the_build_image_s_own_packages_is_deleted(tmp_path: Path) -> None:
+    bytecode = tmp_path / "site-packages" / "pip.pyc"
+    bytecode.parent.mkdir()
+    bytecode.touch()
+    trust_bytecode.main(tmp_path)
+    assert not bytecode.exists()
+
+
 def test_trusted_byte_code_equals_what_compileall_writes(module: Path) -> None:
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
     by_date = py_compile.compile(str(module), cfile=str(module.with_name("by_date.pyc")))
