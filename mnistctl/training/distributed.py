@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,6 @@ from mnistctl.errors import ExitStatus, MnistctlError, Stopped
 # For a process that is cut off. One that ends closes its connections, which the others see at once.
 _TIMEOUT = timedelta(seconds=20)
 _EXPORT_TIMEOUT = timedelta(minutes=10)
-_VARIABLES = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 def join() -> None:
@@ -25,23 +25,25 @@ def join() -> None:
     Raises:
         MnistctlError: a variable is damaged, or the processes do not find each other.
     """
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if "WORLD_SIZE" not in os.environ or (processes := _variable("WORLD_SIZE", 1, 100_000)) == 1:
         return
+    _variable("RANK", 0, processes - 1)
+    _variable("LOCAL_RANK", 0, processes - 1)
+    port = _variable("MASTER_PORT", 1, 65535)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     # In a thread, because PyTorch waits forever for a port at which another program listens.
     joined = ThreadPoolExecutor().submit(dist.init_process_group, backend, timeout=_TIMEOUT)
     try:
         joined.result(_TIMEOUT.total_seconds())
-    except Exception as error:
-        reason = str(error).partition("\n")[0] or "no answer"
-        print(repr(error))
-        if "EADDRINUSE" in reason:
-            reason = "the port is taken"
-        given = " ".join(f"{name}={os.environ.get(name)!r}" for name in _VARIABLES)
-        raise MnistctlError(
-            f"the processes do not find each other with {given} ({reason}): start all again with "
-            "torchrun"
-        ) from error
+    except (RuntimeError, TimeoutError, ValueError) as error:
+        if "EADDRINUSE" in str(error):
+            message = f"port {port} is taken: choose another (torchrun --master-port)"
+        else:
+            address = f"{os.environ.get('MASTER_ADDR')!r}, port {port}"
+            message = (
+                f"the {processes} processes do not find each other at {address}: start all again"
+            )
+        raise MnistctlError(message) from error
     _all_reduce(torch.zeros(1))  # else one that fails now would end the others' search for it
 
 
@@ -53,6 +55,11 @@ def count() -> int:
 def rank() -> int:
     """Return the number of this process, from 0."""
     return dist.get_rank() if _is_joined() else 0
+
+
+def local_rank() -> int:
+    """Return the number of this process on its machine, from 0."""
+    return int(os.environ["LOCAL_RANK"])
 
 
 def add_up(tensors: Sequence[Tensor]) -> None:
@@ -102,17 +109,30 @@ def finish_together() -> Iterator[None]:
     _all_reduce(torch.zeros(1), group=group)
 
 
+def _variable(name: str, least: int, greatest: int) -> int:
+    """Return the value of a variable that torchrun sets."""
+    text = os.environ.get(name, "")
+    value = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else -1
+    if not least <= value <= greatest:
+        raise MnistctlError(
+            f"{name} must be from {least} to {greatest}, not {text[:64]!r}: start with torchrun"
+        )
+    return value
+
+
 def _is_joined() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
 def _highest(value: int) -> int:
+    if not _is_joined():
+        return value
     tensor = torch.tensor(value)
     _all_reduce(tensor, op=dist.ReduceOp.MAX)
     return int(tensor)
 
 
-def _all_reduce(tensor: Tensor, **options: object) -> None:
+def _all_reduce(tensor: Tensor, **options: Any) -> None:
     if _is_joined():
         with _peer_errors():
             dist.all_reduce(tensor, **options)
