@@ -239,7 +239,7 @@ def test_a_process_that_reaches_another_program_gives_up(
     with taken_port() as port:
         result = run_main("train", cwd=tmp_path, env=variables(1, port))
     assert result.returncode == ExitStatus.FAILURE
-    assert "the 2 processes do not find each other at" in one_sentence(result.stderr)
+    assert "2 processes do not find each other at" in one_sentence(result.stderr)
 
 
 # What each process gets

@@ -40,9 +40,7 @@ def join() -> None:
             message = f"port {port} is taken: choose another (torchrun --master-port)"
         else:
             address = f"{os.environ.get('MASTER_ADDR')!r}, port {port}"
-            message = (
-                f"the {processes} processes do not find each other at {address}: start all again"
-            )
+            message = f"{processes} processes do not find each other at {address}: start all again"
         raise MnistctlError(message) from error
     _all_reduce(torch.zeros(1))  # else one that fails now would end the others' search for it
 

@@ -380,7 +380,7 @@ def choose_device(name: str) -> torch.device:
         )
     if name != "cuda" or distributed.count() == 1:
         return torch.device(name)
-    if not 0 <= (index := distributed.local_rank()) < (gpus := torch.cuda.device_count()):
+    if (index := distributed.local_rank()) >= (gpus := torch.cuda.device_count()):
         raise MnistctlError(
             f"--device cuda: there is a GPU for only {gpus} of this machine's processes: start "
             "fewer processes, or use --device cpu"
