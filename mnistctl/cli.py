@@ -143,18 +143,18 @@ def train(
     _require_training_packages()
     from mnistctl.training import distributed, loop
 
-    processes = distributed.join()
-    is_first = processes.rank == 0
+    distributed.join()
+    is_first = distributed.rank() == 0
     try:
         with terminal.training_progress(
             quiet=quiet or not is_first, json_lines=json and is_first
         ) as report:
             settings, evaluation = loop.train(
-                overrides, output, data_dir, device, checkpoint, resume, report, processes
+                overrides, output, data_dir, device, checkpoint, resume, report
             )
     except Stopped:
         if is_first:
-            log(f"mnistctl: stopped; {_resume_hint(checkpoint, processes.count)}")
+            log(f"mnistctl: stopped; {_resume_hint(checkpoint, distributed.count())}")
         raise
     if evaluation is None:  # the first process prints
         return

@@ -17,7 +17,6 @@ from mnistctl.dataset import Dataset, load_dataset
 from mnistctl.errors import MnistctlError, Stopped
 from mnistctl.settings import TrainSettings
 from mnistctl.training import distributed, loop
-from mnistctl.training.distributed import Processes
 from mnistctl.training.loop import Progress, Training
 
 CPU = torch.device("cpu")
@@ -57,51 +56,52 @@ def augmented(training: Training) -> list[tuple[int, list[str]]]:
     return seen
 
 
-def finish(processes: Processes, data: Dataset) -> dict[str, object]:
+def finish(data: Dataset) -> dict[str, object]:
     reports: list[Progress] = []
-    training = Training(SETTINGS, data, CPU, processes)
+    training = Training(SETTINGS, data, CPU)
     training.run(report=reports.append)
     losses = [(report.epoch, report.batch, report.loss, report.accuracy) for report in reports]
     return {"reports": losses, "finished": digest(training)}
 
 
-def stop_and_resume(processes: Processes, data: Dataset, path: Path) -> dict[str, object]:
+def stop_and_resume(data: Dataset, path: Path) -> dict[str, object]:
     """Train until one process gets a signal, then to the end."""
 
     def report(_progress: Progress) -> None:
-        if processes.rank == 1:
+        if distributed.rank() == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    training = Training(SETTINGS, data, CPU, processes)
+    training = Training(SETTINGS, data, CPU)
     try:
         training.run(path, report)
     except Stopped as stop:
         status = int(stop.status)
     signals._requested = None
-    processes.wait()  # until the checkpoint is written
-    resumed = Training.resume(path, {}, data, CPU, processes)
+    with distributed.finish_together():  # the checkpoint is written
+        pass
+    resumed = Training.resume(path, {}, data, CPU)
     resumed.run()
     return {"status": status, "stopped": digest(training), "resumed": digest(resumed)}
 
 
-def differ(processes: Processes, data: Dataset) -> str:
+def differ(data: Dataset) -> str:
     """Return the error if the processes have different random seeds."""
     try:
-        Training(TrainSettings(seed=processes.rank, threads=1), data, CPU, processes).run()
+        Training(TrainSettings(seed=distributed.rank(), threads=1), data, CPU).run()
     except MnistctlError as error:
         return str(error)
     return ""
 
 
-def lose_the_other(processes: Processes, data: Dataset) -> str:
+def lose_the_other(data: Dataset) -> str:
     """Return the error in the first process when the second is killed."""
 
     def report(_progress: Progress) -> None:
-        if processes.rank == 1:
+        if distributed.rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
     try:
-        Training(SETTINGS, data, CPU, processes).run(report=report)
+        Training(SETTINGS, data, CPU).run(report=report)
     except MnistctlError as error:
         return str(error)
     return ""
@@ -109,15 +109,16 @@ def lose_the_other(processes: Processes, data: Dataset) -> str:
 
 def main(checkpoint: Path) -> None:
     signals.install_handlers()
-    processes, data = distributed.join(), few_images()
+    distributed.join()
+    data = few_images()
     values = {
-        "augmented": augmented(Training(SETTINGS, data, CPU, processes)),
-        **finish(processes, data),
-        **stop_and_resume(processes, data, checkpoint),
-        "different": differ(processes, data),
+        "augmented": augmented(Training(SETTINGS, data, CPU)),
+        **finish(data),
+        **stop_and_resume(data, checkpoint),
+        "different": differ(data),
     }
     terminal.emit_json(values)
-    terminal.emit_json({"lost": lose_the_other(processes, data)})
+    terminal.emit_json({"lost": lose_the_other(data)})
     os._exit(0)
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from mnistctl import __version__, files
 from mnistctl.errors import MnistctlError, display_path, path_error, read_error
 from mnistctl.settings import LIMITS, TrainSettings
-from mnistctl.training.distributed import MAX_PROCESSES
 
 INVALID = "is not a valid mnistctl checkpoint: start a new training"
 _MAX_BYTES = 50_000_000
+_MAX_PROCESSES = 100_000
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def read(path: Path) -> Checkpoint:
         settings = TrainSettings(**values)
         data, processes, step = (int(metadata[name]) for name in ("data", "processes", "step"))
         # A default is not what the training had.
-        if values.keys() != LIMITS.keys() or not 1 <= processes <= MAX_PROCESSES:
+        if values.keys() != LIMITS.keys() or not 1 <= processes <= _MAX_PROCESSES:
             raise path_error(path, INVALID)
         return Checkpoint(settings, data, processes, step, tensors)
     except (KeyError, TypeError, ValueError, RecursionError, MnistctlError) as error:

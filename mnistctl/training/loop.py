@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -19,10 +20,9 @@ from mnistctl.dataset import Dataset, load_dataset
 from mnistctl.errors import MnistctlError, Stopped, path_error
 from mnistctl.evaluation import Report
 from mnistctl.settings import Number, TrainSettings
-from mnistctl.training import checkpoint
+from mnistctl.training import checkpoint, distributed
 from mnistctl.training.augmentation import augment
 from mnistctl.training.checkpoint import Checkpoint
-from mnistctl.training.distributed import ALONE, Processes
 from mnistctl.training.export import export
 from mnistctl.training.network import build_network
 
@@ -64,7 +64,6 @@ def train(
     checkpoint_path: Path | None,
     resume: Path | None,
     report: Callable[[Progress], None],
-    processes: Processes,
 ) -> tuple[dict[str, Number], Report | None]:
     """Train a network, write the model file and evaluate it on the test set.
 
@@ -78,23 +77,22 @@ def train(
         MnistctlError: a file, the data set, the device or the training fails.
         Stopped: SIGINT or SIGTERM arrived; the checkpoint is saved.
     """
-    if processes.rank == 0:
+    if distributed.rank() == 0:
         for path in filter(None, (output, checkpoint_path)):
             files.check_writable(path)
-    target = choose_device(device, processes)
+    target = choose_device(device)
     data, test = load_dataset("train", data_dir), load_dataset("test", data_dir)
     if resume:
-        training = Training.resume(resume, overrides, data, target, processes)
+        training = Training.resume(resume, overrides, data, target)
     else:
-        settings = TrainSettings(**overrides)  # type: ignore[arg-type]
-        training = Training(settings, data, target, processes)
+        training = Training(TrainSettings(**overrides), data, target)  # type: ignore[arg-type]
     training.run(checkpoint_path, report)
     described, evaluation = training.settings.to_dict(), None
-    if processes.count > 1:
-        described["processes"] = processes.count
-    if processes.rank == 0:
-        evaluation = export(training.calibrate(), test, output, described)
-    processes.wait()
+    if distributed.count() > 1:
+        described["processes"] = distributed.count()
+    with distributed.finish_together():
+        if distributed.rank() == 0:
+            evaluation = export(training.calibrate(), test, output, described)
     return described, evaluation
 
 
@@ -105,13 +103,7 @@ class Training:
     without a data loader (from KellerJordan/cifar10-airbench).
     """
 
-    def __init__(
-        self,
-        settings: TrainSettings,
-        data: Dataset,
-        device: torch.device,
-        processes: Processes = ALONE,
-    ) -> None:
+    def __init__(self, settings: TrainSettings, data: Dataset, device: torch.device) -> None:
         """Start a training.
 
         Raises:
@@ -122,7 +114,6 @@ class Training:
             raise MnistctlError("the data set has one image: training needs at least two")
         self.settings = replace(settings, threads=settings.threads or torch.get_num_threads())
         self.step = 0
-        self._processes = processes
         torch.set_num_threads(self.settings.threads or 1)
         torch.manual_seed(settings.seed)
         self.network = build_network().to(device).to(memory_format=torch.channels_last)
@@ -133,14 +124,13 @@ class Training:
         self._checksum = zlib.crc32(data.labels.data, zlib.crc32(data.images.data))
         self._batch_size = min(settings.batch_size, len(data))
         self._batches = len(data) // self._batch_size
-        self._steps_between_checks = (
-            1 if processes.count == 1 else max(1, _IMAGES_BETWEEN_AGREEMENTS // self._batch_size)
-        )
-        if self._batch_size < processes.count:
+        if self._batch_size < (processes := distributed.count()):
             raise MnistctlError(
-                f"a batch of {self._batch_size} images is too small for {processes.count} "
-                "processes: use a larger --batch-size or fewer processes"
+                f"a batch of {self._batch_size} images is too small for {processes} processes: "
+                "use a larger --batch-size or fewer processes"
             )
+        images_between_checks = _IMAGES_BETWEEN_AGREEMENTS if processes > 1 else 1
+        self._steps_between_checks = max(1, images_between_checks // self._batch_size)
         self._parameters = dict(self.network.named_parameters())
         self._averages = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
         self._squares = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
@@ -150,12 +140,7 @@ class Training:
 
     @classmethod
     def resume(
-        cls,
-        path: Path,
-        overrides: Mapping[str, Number],
-        data: Dataset,
-        device: torch.device,
-        processes: Processes = ALONE,
+        cls, path: Path, overrides: Mapping[str, Number], data: Dataset, device: torch.device
     ) -> "Training":
         """Continue the training in a checkpoint.
 
@@ -170,10 +155,10 @@ class Training:
             if value != (saved_value := getattr(saved.settings, name)):
                 setting = f"{name.replace('_', ' ')} {saved_value}, not {value}"
                 raise path_error(path, f"was started with {setting}: leave that option out")
-        if saved.processes != processes.count:
-            number = f"processes {saved.processes}, not {processes.count}"
+        if saved.processes != (processes := distributed.count()):
+            number = f"processes {saved.processes}, not {processes}"
             raise path_error(path, f"was started with {number}: start that many with torchrun")
-        training = cls(saved.settings, data, device, processes)
+        training = cls(saved.settings, data, device)
         if saved.data != training._checksum:
             raise path_error(path, "was made with another data set: use the same --data-dir")
         tensors = training._tensors()
@@ -190,8 +175,8 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, or raise MnistctlError. All processes have the same state."""
-        if self._processes.rank == 0:
-            state = (self._checksum, self._processes.count, self.step, self._tensors())
+        if distributed.rank() == 0:
+            state = (self._checksum, distributed.count(), self.step, self._tensors())
             checkpoint.write(path, Checkpoint(self.settings, *state))
 
     def run(
@@ -209,9 +194,12 @@ class Training:
             Stopped: SIGINT or SIGTERM arrived, in this process or another; the last step is
                 complete.
         """
-        self._check_same_start()
+        weights = b"".join(tensor.cpu().numpy().tobytes() for tensor in self._tensors().values())
+        settings = replace(self.settings, threads=None)  # machines may differ in their threads
+        start = (settings, self._labels.device.type, self._checksum, self.step, zlib.crc32(weights))
+        distributed.check_same(start)
         with signals.deferred() as check_signal:
-            check_stop = self._processes.agree(check_signal)
+            check_stop = partial(distributed.check_stop, check_signal)
             try:
                 for progress in self._steps(check_stop):
                     if checkpoint_path and progress.batch == progress.batches:
@@ -268,27 +256,12 @@ class Training:
                     trained = (self.step - first_step) * self._batch_size
                     yield self._progress(epoch, batch, trained / (time.monotonic() - start))
 
-    def _check_same_start(self) -> None:
-        """Fail if the other processes have other settings, data or weights."""
-        if self._processes.count > 1:
-            options = f"{replace(self.settings, threads=None)} {self._labels.device.type}"
-            weights = b"".join(
-                tensor.cpu().numpy().tobytes() for tensor in self._tensors().values()
-            )
-            self._processes.check_same(
-                {
-                    "options": zlib.crc32(options.encode()),
-                    "data sets": self._checksum,
-                    "checkpoints or versions of PyTorch": zlib.crc32(weights, self.step),
-                }
-            )
-
     def _take_step(self, indices: Tensor) -> None:
         """Update the weights with the batch of images that have these indices.
 
         Each process takes its share of them.
         """
-        count, rank = self._processes.count, self._processes.rank
+        count, rank = distributed.count(), distributed.rank()
         # Each step has its own seed, so a resumed training need not repeat the steps before. So has
         # each process. They are neighbours: a CPU's generator reads only 32 bits of a seed.
         seed = self._epoch_seeds[self.step // self._batches] + 1 + self.step * count + rank
@@ -319,7 +292,7 @@ class Training:
         means = [*self._gradients(), *statistics, loss]
         for tensor in means:
             tensor.mul_(share)
-        self._processes.sum([*means, correct])
+        distributed.add_up([*means, correct])
 
     def _gradients(self) -> list[Tensor]:
         return [cast(Tensor, parameter.grad) for parameter in self._parameters.values()]
@@ -386,7 +359,7 @@ def learning_rate(step: int, steps: int, highest: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * fraction))
 
 
-def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """Return a device by name: ``auto`` (the fastest available), ``cpu``, ``cuda`` or ``mps``.
 
     Of several processes, each gets a GPU of its own.
@@ -396,7 +369,7 @@ def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
     """
     cuda = torch.cuda.is_available()
     # Gloo and NCCL, with which processes communicate, know no device of Apple's.
-    mps = torch.backends.mps.is_available() and processes.count == 1
+    mps = torch.backends.mps.is_available() and distributed.count() == 1
     available = {"cuda": cuda, "mps": mps, "cpu": True}
     if name == "auto":
         name = next(device for device, found in available.items() if found)
@@ -405,14 +378,14 @@ def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
             f"--device {name}: PyTorch {torch.__version__} finds no such device (in a container, "
             "use mnistctl:gpu and docker run --gpus all): use --device auto"
         )
-    if name != "cuda" or processes.count == 1:
+    if name != "cuda" or distributed.count() == 1:
         return torch.device(name)
-    if processes.local_rank >= (gpus := torch.cuda.device_count()):
+    if (index := distributed.local_rank()) >= (gpus := torch.cuda.device_count()):
         raise MnistctlError(
             f"--device cuda: there is a GPU for only {gpus} of this machine's processes: start "
             "fewer processes, or use --device cpu"
         )
-    return torch.device(name, processes.local_rank)
+    return torch.device(name, index)
 
 
 def _shapes_and_dtypes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
