@@ -4,7 +4,7 @@ usage: prune.py LIST [BUILD]     in the directory to prune
 
 Each line of LIST is a path (wildcards allowed) and the reason to delete it. A path that ends with
 "?" may be missing. With BUILD (cpu or gpu) a line starts with the build that it applies to: cpu,
-gpu or both.
+gpu or both. The same list holds on all platforms, so no path names one.
 """
 
 import shutil

@@ -1,5 +1,6 @@
 """The lists of what is pruned, and the program that reads them."""
 
+import re
 from pathlib import Path
 
 import prune
@@ -74,6 +75,12 @@ def test_every_line_for_pytorch_names_its_build() -> None:
     lines = (DOCKER / "prune_torch.txt").read_text().splitlines()
     builds = {line.split()[0] for line in lines if not line.startswith("#")}
     assert builds == {"both", "cpu", "gpu"}
+
+
+@pytest.mark.parametrize("name", ["inference", "system", "torch"])
+def test_no_list_names_a_platform(name: str) -> None:
+    text = (DOCKER / f"prune_{name}.txt").read_text()
+    assert re.search("x86|amd64|aarch64|arm64|armv8", text) is None
 
 
 @pytest.mark.parametrize(
