@@ -1,5 +1,6 @@
 """``mnistctl train``; on 640 images, an epoch has five batches of 128."""
 
+import ctypes
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from commands import ASCII_ONLY, environment_with_home, one_sentence, run_main
-from support import MNISTCTL, names, write_mnist
+from support import MNISTCTL, names, run_program, write_mnist
 
 import mnistctl.training
 from mnistctl import signals, terminal
@@ -176,6 +177,23 @@ def test_threads_do_not_spin_while_they_wait_unless_the_user_says_so(
         monkeypatch.delenv("GOMP_SPINCOUNT")
     run_main("train", "--resume", "missing.ckpt", cwd=tmp_path)
     assert os.environ["GOMP_SPINCOUNT"] == expected
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has mallopt")
+def test_a_training_reuses_freed_memory_without_page_faults(tmp_path: Path) -> None:
+    program = """
+import resource, sys
+import numpy as np
+from mnistctl import cli
+sys.argv = ["mnistctl", "train", "--resume", "missing.ckpt"]
+cli.main()
+np.ones(20 << 20, np.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    np.ones(20 << 20, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    assert int(run_program(program, tmp_path).stdout) < 1000
 
 
 # A training that is stopped
