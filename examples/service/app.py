@@ -4,9 +4,8 @@ import asyncio
 import atexit
 import os
 import sys
-from functools import partial
 from importlib.util import find_spec
-from subprocess import DEVNULL, PIPE, Popen
+from subprocess import PIPE, Popen
 from tempfile import TemporaryDirectory
 from threading import Thread
 
@@ -39,7 +38,7 @@ async def limit_body(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -
 
 
 app = FastAPI(title="mnistctl", description=__doc__, form_limits={"max_files": 1})
-app.add_middleware(lambda app: partial(limit_body, app))
+app.add_middleware(lambda app: lambda *connection: limit_body(app, *connection))
 app.state.training, app.state.validating = "none", asyncio.Lock()
 try:
     app.state.classifier = Classifier.load(os.environ.get("MNISTCTL_MODEL"))
@@ -90,18 +89,19 @@ async def train() -> dict[str, str]:
         raise HTTPException(409, "a training is running: GET /health says when it has finished")
     try:
         folder = TemporaryDirectory()
+        arguments = ["-m", "mnistctl", "train", "-q", "-o", f"{folder.name}/model.onnx"]
+        process = Popen([sys.executable, *arguments], stdout=PIPE, stderr=PIPE, text=True)
     except OSError as error:
-        raise HTTPException(503, f"training cannot write its files: {error.strerror}") from error
+        raise HTTPException(503, f"training cannot start: {error.strerror}") from error
+    atexit.register(process.kill)
     app.state.training = "running"
-    Thread(target=run_training, args=[folder], daemon=True).start()
+    Thread(target=finish_training, args=[process, folder], daemon=True).start()
     return {"training": "running"}
 
 
-def run_training(folder: TemporaryDirectory[str]) -> None:
-    """Train in another process, which ends with this one, and use its model."""
-    command = [sys.executable, "-m", "mnistctl", "train", "-q", "-o", f"{folder.name}/model.onnx"]
-    with folder, Popen(command, stdout=DEVNULL, stderr=PIPE, text=True) as process:
-        atexit.register(process.kill)
+def finish_training(process: Popen[str], folder: TemporaryDirectory[str]) -> None:
+    """Wait for the process that trains, and use its model. It ends with this one."""
+    with folder:
         _, error = process.communicate()
         if process.returncode == 0:
             app.state.classifier = Classifier.load(f"{folder.name}/model.onnx")
