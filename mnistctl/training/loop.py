@@ -33,8 +33,6 @@ _CALIBRATION_IMAGES = 4096
 _CALIBRATION_BATCH = 256
 # Reading the loss waits for the device, so it is not read at every step.
 _STEPS_BETWEEN_REPORTS = 10
-# Several processes wait for each other to agree to stop, so they do not at every step.
-_IMAGES_BETWEEN_AGREEMENTS = 1280
 
 
 @dataclass(frozen=True)
@@ -129,8 +127,6 @@ class Training:
                 f"a batch of {self._batch_size} images is too small for {processes} processes: "
                 "use a larger --batch-size or fewer processes"
             )
-        images_between_checks = _IMAGES_BETWEEN_AGREEMENTS if processes > 1 else 1
-        self._steps_between_checks = max(1, images_between_checks // self._batch_size)
         self._parameters = dict(self.network.named_parameters())
         self._averages = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
         self._squares = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
@@ -248,8 +244,7 @@ class Training:
             order = torch.randperm(len(self._labels)).to(self._labels.device)
             batches = order.split(self._batch_size)[: self._batches]
             for indices in batches[self.step - epoch * self._batches :]:
-                if self.step % self._steps_between_checks == 0:
-                    check_stop()
+                check_stop()
                 self._take_step(indices)
                 batch = self.step - epoch * self._batches
                 if batch % _STEPS_BETWEEN_REPORTS == 0 or batch == self._batches:
