@@ -3,8 +3,9 @@
 usage: prune.py LIST [BUILD]     in the directory to prune
 
 Each line of LIST is a path (wildcards allowed) and the reason to delete it. A path that ends with
-"?" may be missing. With BUILD (cpu or gpu) a line starts with the build that it applies to: cpu,
-gpu or both. The same list holds on all platforms, so no path names one.
+"?" may be missing. One that starts with "!" is kept, although another line matches it. With BUILD
+(cpu or gpu) a line starts with the build that it applies to: cpu, gpu or both. The same list holds
+on all platforms, so no path names one.
 """
 
 import shutil
@@ -23,12 +24,13 @@ def patterns(text: str, build: str | None = None) -> Iterator[str]:
 
 def prune(site: Path, paths: list[str]) -> list[str]:
     """Delete the paths below a directory, and return those that should exist and do not."""
-    matches = {path: list(site.glob(path.removesuffix("?"))) for path in paths}
-    for match in (match for found in matches.values() for match in found):
+    matches = {path: set(site.glob(path.strip("!?"))) for path in paths}
+    kept = {match for path in paths if path.startswith("!") for match in matches[path]}
+    for match in set().union(*matches.values()) - kept:
         if match.is_dir():
             shutil.rmtree(match)
         else:
-            match.unlink(missing_ok=True)  # another path may have matched it
+            match.unlink(missing_ok=True)  # its directory may be gone
     return [path for path, found in matches.items() if not found and not path.endswith("?")]
 
 

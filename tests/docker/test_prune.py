@@ -41,6 +41,18 @@ def test_only_matching_files_are_deleted(site: Path, rules: Path) -> None:
     assert files(site) == {"a/code.py", "lib/one.so"}
 
 
+def test_a_path_marked_with_an_exclamation_mark_is_kept(site: Path, rules: Path) -> None:
+    rules.write_text("lib/*.so  not used\n!lib/one.so  used\n")
+    prune.prune_or_exit(site, rules)
+    assert files(site) == {"a/tests/test_a.py", "a/b/tests/test_b.py", "a/code.py", "lib/one.so"}
+
+
+def test_a_path_to_keep_that_does_not_exist_stops_the_build(site: Path, rules: Path) -> None:
+    rules.write_text("lib/*.so  not used\n!lib/three.so  used\n")
+    with pytest.raises(SystemExit, match=r"lists what does not exist: !lib/three\.so"):
+        prune.prune_or_exit(site, rules)
+
+
 def test_only_the_lines_of_the_build_and_of_both_apply(site: Path, rules: Path) -> None:
     rules.write_text("both a/tests tests\ncpu lib/one.so not used\ngpu lib/two.so not used\n")
     prune.prune_or_exit(site, rules, "cpu")
