@@ -125,16 +125,23 @@ def training_progress(*, quiet: bool, json_lines: bool) -> Iterator[Callable[["P
     from rich.progress import Progress as ProgressBar
 
     columns = (TextColumn("{task.description}"), BarColumn(None), TimeRemainingColumn())
-    with ProgressBar(*columns, console=Console(stderr=True), transient=True, expand=True) as bar:
-        task = bar.add_task("starting", total=None)
+    bar = ProgressBar(*columns, console=Console(stderr=True), transient=True, expand=True)
+    task = bar.add_task("", total=None)
 
-        def show(progress: "Progress") -> None:
-            report_epoch(progress)
-            total = progress.epochs * progress.batches
-            completed = (progress.epoch - 1) * progress.batches + progress.batch
-            bar.update(task, total=total, completed=completed, description=_line(progress))
+    def show(progress: "Progress") -> None:
+        report_epoch(progress)
+        total = progress.epochs * progress.batches
+        completed = (progress.epoch - 1) * progress.batches + progress.batch
+        bar.update(task, total=total, completed=completed, description=_line(progress))
+        # It hides the cursor, so it must end before a signal may end the program at once.
+        bar.start()
+        if completed == total:
+            bar.stop()
 
+    try:
         yield show
+    finally:
+        bar.stop()
 
 
 def _line(progress: "Progress") -> str:

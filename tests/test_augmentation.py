@@ -85,6 +85,11 @@ def test_an_upstroke_is_drawn_onto_ones_only(images: Tensor, labels: Tensor) -> 
         assert (labels[changed(before, after)] == 1).all()
 
 
+def test_an_image_without_ink_gets_no_upstroke() -> None:
+    blank = torch.zeros(160, 1, 28, 28)
+    assert torch.equal(augmentation._add_upstrokes(blank, torch.ones(160).long()), blank)
+
+
 def test_an_upstroke_starts_at_the_top_and_goes_down_to_the_left() -> None:
     bar = torch.zeros(160, 1, 28, 28)
     bar[:, :, 4:24, 14:16] = 1

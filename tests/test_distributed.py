@@ -273,3 +273,5 @@ def test_several_processes_do_not_use_mps(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert loop.choose_device("auto") == torch.device("cpu")
+    with pytest.raises(MnistctlError, match=r"^--device mps trains in one process"):
+        loop.choose_device("mps")

@@ -7,10 +7,10 @@ from support import names
 from torch import nn
 
 import mnistctl
-from mnistctl import dataset
+from mnistctl import dataset, signals
 from mnistctl.classifier import Classifier
 from mnistctl.dataset import Dataset, as_input
-from mnistctl.errors import MnistctlError
+from mnistctl.errors import ExitStatus, MnistctlError
 from mnistctl.training import export
 from mnistctl.training.network import build_network
 
@@ -86,3 +86,12 @@ def test_logits_that_differ_from_those_of_pytorch_leave_the_earlier_file(
 def test_a_layer_without_an_onnx_operator_is_named() -> None:
     with pytest.raises(TypeError, match="GELU"):
         export.to_onnx(nn.Sequential(nn.Flatten(), nn.GELU(), nn.Linear(784, dataset.CLASSES)))
+
+
+def test_a_signal_during_the_last_write_is_too_late(
+    untrained: nn.Sequential, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "_requested", ExitStatus.INTERRUPTED)
+    report = export.export(untrained, few, tmp_path / "model.onnx", {})
+    assert report.count == 50
+    assert names(tmp_path) == ["model.onnx"]

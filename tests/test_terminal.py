@@ -1,9 +1,11 @@
+import io
 import json
 import os
 import re
 import shlex
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,9 +35,16 @@ def test_a_share_is_printed_in_percent(share: float | None, text: str) -> None:
 Stop = tuple[Path, list[str], str]
 
 
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> Stop:
-    """A training on a narrow terminal, stopped with Ctrl-C after its first epoch.
+    """A training on a terminal, stopped with Ctrl-C after two epochs.
 
     Returns its working directory, its command line and the text on the terminal.
     """
@@ -46,20 +55,40 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> Stop
     signalled: list[str] = []
 
     def stop(text: str, process: "subprocess.Popen[bytes]") -> None:
-        if "epoch 1/1000" in text and not signalled:
+        if "epoch 2/1000" in text and not signalled:
             signalled.append(text)
             process.send_signal(signal.SIGINT)
 
-    return directory, arguments, run_on_terminal(*arguments, cwd=directory, columns=60, watch=stop)
+    return directory, arguments, run_on_terminal(*arguments, cwd=directory, columns=80, watch=stop)
 
 
 def test_a_training_shows_a_bar_and_a_line_for_each_epoch(stopped: Stop) -> None:
     _, _, text = stopped
-    line = r"epoch 1/1000  loss \d\.\d{4}  accuracy \d+\.\d\d %"
+    line = r"epoch 2/1000  loss \d\.\d{4}  accuracy \d+\.\d\d %"
     assert re.search(
         rf"\n{line}  [\d,]+ images/s *\r\n", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "\n", text)
     )
     assert "━" in text
+
+
+def test_the_bar_hides_the_cursor_only_between_the_first_and_the_last_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before and after, a signal ends the program at once."""
+    hide, show = "\x1b[?25l", "\x1b[?25h"
+    stderr = Terminal()
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setenv("TERM", "xterm")
+    progress = partial(Progress, 1, 1, batches=20, loss=0.5, accuracy=0.9, images_per_second=1.0)
+    with terminal.training_progress(quiet=False, json_lines=False) as report:
+        before = stderr.getvalue()
+        report(progress(batch=10))
+        between = stderr.getvalue()
+        report(progress(batch=20))
+        after = stderr.getvalue()
+    assert hide not in before
+    assert between.rfind(hide) > between.rfind(show)
+    assert after.rfind(show) > after.rfind(hide)
 
 
 def test_a_training_with_json_shows_no_bar_among_its_objects(

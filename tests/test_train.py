@@ -196,6 +196,26 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert int(run_program(program, tmp_path).stdout) < 1000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
+def test_too_little_memory_is_one_sentence(tmp_path: Path) -> None:
+    program = """
+import resource, sys
+from pathlib import Path
+import mnistctl.training.loop
+from mnistctl import cli
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 10**9,) * 2)
+sys.argv = ["mnistctl", "train", "--batch-size", "60000", "--threads", "1"]
+sys.exit(cli.main())
+"""
+    result = run_program(program, tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert result.stderr == (
+        "mnistctl: training needs more memory than there is: use a smaller --batch-size.\n"
+    )
+    assert names(tmp_path) == []
+
+
 # A training that is stopped
 
 
@@ -398,7 +418,7 @@ def test_without_the_train_extra_it_says_how_to_get_it(
     result = run_main("train", cwd=tmp_path)
     assert result.returncode == ExitStatus.FAILURE
     assert f"train needs {package}" in one_sentence(result.stderr)
-    assert "pip install '.[train]'" in one_sentence(result.stderr)
+    assert "pip install -e '.[train]'" in one_sentence(result.stderr)
 
 
 def test_a_package_that_cannot_be_imported_is_an_error(

@@ -6,6 +6,7 @@ seconds and four more packages for that, and stores paths of the machine in the 
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import nn
 from mnistctl import __version__, files
 from mnistctl.classifier import RUNTIME_VERSION, Classifier
 from mnistctl.dataset import CLASSES, SIDE, Dataset, as_input
-from mnistctl.errors import MnistctlError
+from mnistctl.errors import MnistctlError, Stopped
 from mnistctl.evaluation import Report, evaluate
 
 _OPSET = 17
@@ -63,7 +64,8 @@ def export(
             **{name: str(value) for name, value in settings.items()},
         },
     )
-    with files.replace(path) as file:
+    # A signal during the last write is too late: the training is complete.
+    with suppress(Stopped), files.replace(path) as file:
         file.write(model.SerializeToString(deterministic=True))
     return report
 

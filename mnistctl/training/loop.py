@@ -5,6 +5,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -80,11 +81,12 @@ def train(
             files.check_writable(path)
     target = choose_device(device)
     data, test = load_dataset("train", data_dir), load_dataset("test", data_dir)
-    if resume:
-        training = Training.resume(resume, overrides, data, target)
-    else:
-        training = Training(TrainSettings(**overrides), data, target)  # type: ignore[arg-type]
-    training.run(checkpoint_path, report)
+    with _memory_errors():
+        if resume:
+            training = Training.resume(resume, overrides, data, target)
+        else:
+            training = Training(TrainSettings(**overrides), data, target)  # type: ignore[arg-type]
+        training.run(checkpoint_path, report)
     described, evaluation = training.settings.to_dict(), None
     if distributed.count() > 1:
         described["processes"] = distributed.count()
@@ -360,8 +362,11 @@ def choose_device(name: str) -> torch.device:
     Of several processes, each gets a GPU of its own.
 
     Raises:
-        MnistctlError: this machine, or this build of PyTorch, does not have it.
+        MnistctlError: this machine, or this build of PyTorch, does not have it, or it cannot train
+            in several processes.
     """
+    if name == "mps" and distributed.count() > 1:
+        raise MnistctlError("--device mps trains in one process: use --device cpu for several")
     cuda = torch.cuda.is_available()
     # Gloo and NCCL, with which processes communicate, know no device of Apple's.
     mps = torch.backends.mps.is_available() and distributed.count() == 1
@@ -381,6 +386,20 @@ def choose_device(name: str) -> torch.device:
             "fewer processes, or use --device cpu"
         )
     return torch.device(name, index)
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Turn PyTorch's errors about memory into one for the user."""
+    try:
+        yield
+    except RuntimeError as error:
+        # On a CPU, the error has no class of its own.
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise MnistctlError(
+                "training needs more memory than there is: use a smaller --batch-size"
+            ) from error
+        raise
 
 
 def _shapes_and_dtypes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
