@@ -89,6 +89,8 @@ class Classifier:
             inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
             self._input, self._output = inputs[0].name, outputs[0].name
             is_classifier = _is_batch(inputs, (1, SIDE, SIDE)) and _is_batch(outputs, (CLASSES,))
+        except MemoryError:
+            raise
         except Exception as error:  # ONNX Runtime's exceptions have no other common base
             raise MnistctlError(
                 f"{name}: is not a model that ONNX Runtime can load: train one with mnistctl train"
@@ -135,6 +137,8 @@ class Classifier:
             (logits,) = self._session.run([self._output], {self._input: images[:, np.newaxis]})
             if logits.shape != (len(images), CLASSES) or not np.isfinite(logits).all():
                 raise ValueError
+        except MemoryError:
+            raise
         except Exception as error:  # as in __init__
             raise MnistctlError(
                 f"{self._name}: does not give {CLASSES} numbers for an image: train another model"

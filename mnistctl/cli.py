@@ -183,14 +183,14 @@ def _require_training_packages() -> None:
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
         raise MnistctlError(
-            f"train needs {error.name}, which is not installed: run pip install '.[train]' in a "
+            f"train needs {error.name}, which is not installed: run pip install -e '.[train]' in a "
             "clone of mnistctl, or use the image mnistctl:cpu or mnistctl:gpu"
         ) from error
     except (ImportError, OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise MnistctlError(
             f"a package that train needs cannot be imported ({reason}): run pip install "
-            "--force-reinstall '.[train]' in a clone of mnistctl"
+            "--force-reinstall -e '.[train]' in a clone of mnistctl"
         ) from error
 
 
@@ -209,6 +209,8 @@ def validate(
     _refuse_torchrun()
     if min_accuracy is not None and not 0 <= min_accuracy <= 100:
         raise typer.BadParameter("must be from 0 to 100", param_hint="'--min-accuracy'")
+    if model and mistakes and os.path.realpath(model) == os.path.realpath(mistakes):
+        raise typer.BadParameter("is also the model: name another", param_hint="'--mistakes'")
     _limit_blas_threads()
     from mnistctl import evaluation, files
     from mnistctl.classifier import Classifier
@@ -232,8 +234,8 @@ def validate(
         else:
             terminal.emit_report(report)
     if min_accuracy is not None and not report.reaches(min_accuracy):
-        accuracy = terminal.percent(report.accuracy)
-        raise MnistctlError(f"the accuracy, {accuracy}, is below --min-accuracy {min_accuracy:g}")
+        accuracy = f"{report.correct:,} of {report.count:,}"
+        raise MnistctlError(f"the accuracy, {accuracy}, is below --min-accuracy {min_accuracy}")
 
 
 @app.command()
@@ -248,7 +250,8 @@ def predict(
     ] = None,
     model: ModelOption = None,
     files_from: Annotated[
-        Path | None, typer.Option(help="Also classify the paths in this list; '-' is stdin.")
+        str | None,
+        typer.Option(metavar="PATH", help="Also classify the paths in this list; '-' is stdin."),
     ] = None,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="The list's paths end with NUL (find -print0).")
@@ -267,11 +270,11 @@ def predict(
         raise typer.BadParameter(
             "name an image, a directory, '-' or --files-from", param_hint="IMAGE"
         )
-    if "" in images:
-        raise typer.BadParameter("a path is empty", param_hint="IMAGE")
+    if "" in (*images, files_from):
+        raise typer.BadParameter("a path is empty", param_hint="IMAGE or --files-from")
     if null and files_from is None:
         raise typer.BadParameter("needs --files-from", param_hint="'--null'")
-    if [*images, str(files_from)].count("-") > 1:
+    if [*images, files_from].count("-") > 1:
         raise typer.BadParameter("standard input can be read only once", param_hint="'-'")
 
     _limit_blas_threads()
@@ -281,7 +284,7 @@ def predict(
 
     classifier = Classifier.load(model)
     listed = sources.read_list(files_from, null=null) if files_from else ()
-    single = files_from is None and len(images) == 1 and not os.path.isdir(images[0])  # noqa: PTH112
+    single = files_from is None and len(images) == 1 and not sources.is_directory(images[0])
 
     failed = False
     with suppress(OutputClosed):

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mnistctl.classifier import Classifier, argmax, log_softmax
 from mnistctl.dataset import CLASSES, SIDE, Dataset, as_input
+from mnistctl.errors import MnistctlError
 
 _BATCH = 250
 _COLUMNS, _MAX_DRAWN = 10, 200
@@ -76,13 +77,19 @@ def evaluate(classifier: Classifier, dataset: Dataset) -> Report:
     """Classify every image of a data set, on all cores, and compare with its label.
 
     Raises:
-        MnistctlError: as :meth:`Classifier.logits`.
+        MnistctlError: as :meth:`Classifier.logits`, or no thread can be started.
+        ValueError: the data set has no images.
     """
+    if not len(dataset):
+        raise ValueError("the data set has no images")
     batches = [dataset.images[i : i + _BATCH] for i in range(0, len(dataset), _BATCH)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        logits = np.concatenate(
-            list(pool.map(lambda batch: classifier.logits(as_input(batch)), batches))
-        )
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            logits = np.concatenate(
+                list(pool.map(lambda batch: classifier.logits(as_input(batch)), batches))
+            )
+    except RuntimeError as error:  # no more threads
+        raise MnistctlError(f"the model cannot be evaluated: {error}") from error
     predicted = argmax(logits)
     labels = dataset.labels.astype(np.int64)
     confusion = np.bincount(labels * CLASSES + predicted, minlength=CLASSES**2)

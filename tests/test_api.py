@@ -101,6 +101,11 @@ def test_source_of_another_type_is_a_type_error(source: Any) -> None:
         read_image(source)
 
 
+def test_temporary_file_open_in_text_mode_is_a_type_error() -> None:
+    with tempfile.NamedTemporaryFile("w+") as file, pytest.raises(TypeError, match="binary mode"):
+        read_image(file)
+
+
 def test_file_open_in_text_mode_is_a_type_error(digit_png: Path) -> None:
     with digit_png.open() as file, pytest.raises(TypeError, match="not TextIOWrapper"):
         read_image(file)  # type: ignore[arg-type]

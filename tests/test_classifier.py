@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -151,6 +152,17 @@ def test_model_that_fails_when_it_runs_is_refused(capfd: pytest.CaptureFixture[s
     with pytest.raises(MnistctlError, match=r"^name: does not give 10 numbers for an image"):
         classifier.predict(np.ones((1, 28, 28), np.float32))
     assert capfd.readouterr() == ("", "")
+
+
+def test_too_little_memory_is_no_wrong_model(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(classifier, "_session", SimpleNamespace(run=run))
+    with pytest.raises(MemoryError):
+        classifier.logits(np.zeros((1, 28, 28), np.float32))
 
 
 def test_model_reads_no_file_beside_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

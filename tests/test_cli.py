@@ -166,6 +166,7 @@ def test_an_image_that_cannot_be_read_has_the_status_failure(run: Run) -> None:
      ["train", "--threads", "0"], ["train", "--threads", "1025"],
      ["train", "--seed", "-1"], ["train", "--seed", "4294967296"],
      ["train", "--device", "tpu"],
+     ["predict", "--files-from", ""], ["validate", "--model", "a.png", "--mistakes", "./a.png"],
      ["validate", "--min-accuracy", "101"], ["validate", "--min-accuracy", "nan"]],
     ids=" ".join,
 )  # fmt: skip

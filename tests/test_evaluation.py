@@ -1,4 +1,5 @@
 from fractions import Fraction
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from mnistctl.classifier import Classifier
 from mnistctl.dataset import Dataset
+from mnistctl.errors import MnistctlError
 from mnistctl.evaluation import Report, draw_mistakes, evaluate
 from mnistctl.terminal import percent
 
@@ -100,6 +102,20 @@ def test_accuracy_is_compared_exactly(counts: tuple[int, int], wanted: Any) -> N
     correct, count = counts
     expected = Fraction(100 * correct, count) >= Fraction(repr(float(wanted)))
     assert report(correct, count).reaches(float(wanted)) == expected
+
+
+def test_a_thread_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", start)
+    with pytest.raises(MnistctlError, match=r"^the model cannot be evaluated: can't start new th"):
+        evaluated([1], [1])
+
+
+def test_a_data_set_without_images_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match=r"^the data set has no images$"):
+        evaluated([], [])
 
 
 def test_drawing_shows_every_mistake(classifier: Classifier, mnist_test: Dataset) -> None:

@@ -53,6 +53,21 @@ def test_a_dash_is_an_image_on_standard_input(tmp_path: Path, digit_png: Path) -
     assert result.stdout == b"7\n"
 
 
+def test_a_dash_is_standard_input_beside_a_directory_of_that_name(
+    tmp_path: Path, digit_png: Path
+) -> None:
+    (tmp_path / "-").mkdir()
+    result = run_main("predict", "-", cwd=tmp_path, stdin=digit_png.read_bytes())
+    assert result.stdout == b"7\n"
+
+
+@pytest.mark.usefixtures("digits")
+def test_a_list_may_have_the_name_dash(tmp_path: Path) -> None:
+    (tmp_path / "-").write_text("digits/b.png\n")
+    result = run_main("predict", "--files-from", "./-", cwd=tmp_path)
+    assert result.stdout == b"digits/b.png\t2\n"
+
+
 @pytest.mark.usefixtures("digits")
 def test_a_list_is_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("digits/b.png\n")

@@ -29,7 +29,7 @@ def expanded(path: Path) -> list[str]:
 def read_list(path: Path, *, null: bool = False) -> list[str]:
     """Return the paths of a list, or raise the error of the failure with which it ends."""
     paths = []
-    for entry in sources.read_list(path, null=null):
+    for entry in sources.read_list(str(path), null=null):
         if isinstance(entry, Failure):
             assert entry.path == str(path)
             raise entry.error
@@ -147,7 +147,7 @@ def test_endless_list_of_empty_paths_is_refused() -> None:
 
 def test_failure_of_a_list_comes_after_its_paths(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"a.png\n\0\n")
-    first, failure = sources.expand(sources.read_list(tmp_path / "list", null=False))
+    first, failure = sources.expand(sources.read_list(str(tmp_path / "list"), null=False))
     assert first == "a.png"
     assert isinstance(failure, Failure)
 
@@ -160,7 +160,7 @@ def test_missing_list_is_refused(tmp_path: Path) -> None:
 def test_path_is_given_before_its_pipe_is_closed() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"a.png\n")
-    listed = sources.read_list(Path(f"/dev/fd/{reading}"), null=False)
+    listed = sources.read_list(f"/dev/fd/{reading}", null=False)
     first: list[str | Failure] = []
     thread = threading.Thread(target=lambda: first.append(next(listed)), daemon=True)
     thread.start()

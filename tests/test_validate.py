@@ -83,7 +83,7 @@ def test_an_accuracy_that_is_missed_fails_in_one_sentence_after_the_report(
     )
     assert result.returncode == ExitStatus.FAILURE
     assert result.stdout.startswith(b"accuracy 90.00 %  (27 of 30)")
-    assert "90.00 %, is below --min-accuracy 90.01" in one_sentence(result.stderr)
+    assert "the accuracy, 27 of 30, is below --min-accuracy 90.01" in one_sentence(result.stderr)
 
 
 def test_closed_pipe_hides_no_missed_accuracy(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def _open(
             raise MnistctlError(f"cannot be read: {error}") from error
     if isinstance(source, bytes):
         return io.BytesIO(source)
-    if isinstance(source, io.TextIOBase) or not hasattr(source, "read"):
+    if hasattr(source, "encoding") or not hasattr(source, "read"):  # only text has an encoding
         kind = type(source).__name__
         raise TypeError(f"source must be a path, bytes or a file open in binary mode, not {kind}")
     return nullcontext(source)

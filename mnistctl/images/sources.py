@@ -47,14 +47,20 @@ def open_stdin() -> BinaryIO:
     return open("standard input", "rb", opener=lambda _name, _flags: os.dup(number))
 
 
-def read_list(path: Path, *, null: bool) -> Iterator[str | Failure]:
+def is_directory(path: str) -> bool:
+    """Say whether an argument of the command line is a directory."""
+    # Not a Path, which would change the user's spelling.
+    return path != STDIN and os.path.isdir(path)  # noqa: PTH112
+
+
+def read_list(path: str, *, null: bool) -> Iterator[str | Failure]:
     """Read a list of paths, one a line (with LF or CRLF) or, with ``null``, ended by NUL bytes.
 
     Paths are yielded as they arrive: the list may be a pipe. A list that cannot be read, or is not
     a list of paths, ends with that failure.
     """
     try:
-        with open_stdin() if str(path) == STDIN else path.open("rb") as file:
+        with open_stdin() if path == STDIN else Path(path).open("rb") as file:
             for entry in _split(file, b"\0" if null else b"\n"):
                 entry = entry if null else entry.removesuffix(b"\r")
                 if len(entry) > _MAX_PATH or b"\0" in entry:
@@ -66,9 +72,9 @@ def read_list(path: Path, *, null: bool) -> Iterator[str | Failure]:
                 elif null:
                     raise path_error(path, "contains an empty path")
     except MnistctlError as error:
-        yield Failure(str(path), error)
+        yield Failure(path, error)
     except OSError as error:
-        yield Failure(str(path), read_error(path, error))
+        yield Failure(path, read_error(path, error))
 
 
 def expand(paths: Iterable[str | Failure]) -> Iterator[str | Failure]:
@@ -77,8 +83,7 @@ def expand(paths: Iterable[str | Failure]) -> Iterator[str | Failure]:
     A directory that cannot be listed, or has no image file, becomes the failure that says so.
     """
     for path in paths:
-        # Not a Path, which would change the user's spelling.
-        if isinstance(path, Failure) or path == STDIN or not os.path.isdir(path):  # noqa: PTH112
+        if isinstance(path, Failure) or not is_directory(path):
             yield path
             continue
         empty = True
