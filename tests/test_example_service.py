@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -241,6 +242,17 @@ def test_a_training_that_fails_says_why(tmp_path: Path) -> None:
         health = until_trained(service)
     error = f"mnistctl: {tmp_path}/data: is not a directory with a data set."
     assert health["training"] == f"failed: {error}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc lists the processes of a process")
+def test_a_training_that_is_killed_says_so(tmp_path: Path) -> None:
+    with running(tmp_path / "log") as service:
+        request(service.port, "POST", "/train")
+        pid = service.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        os.kill(int(children), signal.SIGKILL)
+        health = until_trained(service)
+    assert health["training"] == "failed: exit status -9"
 
 
 def test_a_stop_ends_a_training_and_an_open_upload(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ async def train() -> dict[str, str]:
 def finish_training(process: Popen[str], folder: TemporaryDirectory[str]) -> None:
     """Wait for the process that trains, and use its model. It ends with this one."""
     with folder:
-        _, error = process.communicate()
+        error = process.communicate()[1].strip() or f"exit status {process.returncode}"
         if process.returncode == 0:
             app.state.classifier = Classifier.load(f"{folder.name}/model.onnx")
-    app.state.training = f"failed: {error.strip()}" if process.returncode else "finished"
+    app.state.training = f"failed: {error}" if process.returncode else "finished"
