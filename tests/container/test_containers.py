@@ -148,6 +148,12 @@ def test_predict_needs_one_thread_besides_its_own(image: str, run: Run) -> None:
     assert result.stderr == "mnistctl: images cannot be read: can't start new thread.\n"
 
 
+def test_validate_needs_one_thread_besides_its_own(image: str, run: Run) -> None:
+    result = run(image, "validate", flags=("--pids-limit=1",))
+    assert (result.stdout, result.returncode) == ("", 1)
+    assert result.stderr == "mnistctl: the model cannot be evaluated: can't start new thread.\n"
+
+
 def test_the_error_for_a_missing_image_names_it(image: str, run: Run) -> None:
     result = run(image, "predict", "missing.png")
     assert (result.returncode, result.stdout) == (1, "")
@@ -169,5 +175,5 @@ def test_an_unknown_command_is_wrong_usage(image: str, run: Run) -> None:
 def test_train_without_pytorch_says_where_to_get_it(run: Run) -> None:
     result = run("mnistctl:predict", "train")
     assert (result.returncode, result.stdout) == (1, "")
-    assert "which is not installed: run pip install '.[train]'" in result.stderr
+    assert "which is not installed: run pip install -e '.[train]'" in result.stderr
     assert "use the image mnistctl:cpu or mnistctl:gpu" in result.stderr
