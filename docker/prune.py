@@ -3,9 +3,9 @@
 usage: prune.py LIST [BUILD]     in the directory to prune
 
 Each line of LIST is a path (wildcards allowed) and the reason to delete it. A path that ends with
-"?" may be missing. One that starts with "!" is kept, although another line matches it. With BUILD
-(cpu or gpu) a line starts with the build that it applies to: cpu, gpu or both. The same list holds
-on all platforms, so no path names one.
+"?" may be missing. A path that starts with "!" is kept, even if another line matches it. With
+BUILD (cpu or gpu) a line starts with the build that it applies to: cpu, gpu or both. The same list
+holds on all platforms, so no path names one.
 """
 
 import shutil

@@ -251,7 +251,7 @@ def predict(
     model: ModelOption = None,
     files_from: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Also classify the paths in this list; '-' is stdin."),
+        typer.Option(metavar="<path>", help="Also classify the paths in this list; '-' is stdin."),
     ] = None,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="The list's paths end with NUL (find -print0).")

@@ -133,7 +133,7 @@ def training_progress(*, quiet: bool, json_lines: bool) -> Iterator[Callable[["P
         total = progress.epochs * progress.batches
         completed = (progress.epoch - 1) * progress.batches + progress.batch
         bar.update(task, total=total, completed=completed, description=_line(progress))
-        # It hides the cursor, so it must end before a signal may end the program at once.
+        # The bar hides the cursor, and after the last report a signal ends the program at once.
         bar.start()
         if completed == total:
             bar.stop()

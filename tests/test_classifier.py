@@ -154,7 +154,7 @@ def test_model_that_fails_when_it_runs_is_refused(capfd: pytest.CaptureFixture[s
     assert capfd.readouterr() == ("", "")
 
 
-def test_too_little_memory_is_no_wrong_model(
+def test_too_little_memory_is_not_reported_as_a_wrong_model(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(*_arguments: object) -> None:

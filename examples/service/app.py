@@ -100,7 +100,7 @@ async def train() -> dict[str, str]:
 
 
 def finish_training(process: Popen[str], folder: TemporaryDirectory[str]) -> None:
-    """Wait for the process that trains, and use its model. It ends with this one."""
+    """Wait for the end of the training, and use its model."""
     with folder:
         error = process.communicate()[1].strip() or f"exit status {process.returncode}"
         if process.returncode == 0:

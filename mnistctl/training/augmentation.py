@@ -50,7 +50,7 @@ def _add_upstrokes(images: Tensor, labels: Tensor) -> Tensor:
     along = torch.minimum((down * angle.cos() - across * angle.sin()).clamp(min=0), length)
     distance = torch.hypot(across + along * angle.sin(), down - along * angle.cos())
     drawn = torch.maximum(ones, (width + 0.5 - distance).clamp(0, 1))
-    # Without ink at the top, x is not a number.
+    # x is NaN where the image has no ink.
     is_drawn = ((weights > 1 - _UPSTROKE_SHARE) & x.flatten().isfinite()).view(-1, 1, 1)
     return images.index_put((chosen,), torch.where(is_drawn, drawn, ones).unsqueeze(1))
 
