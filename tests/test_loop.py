@@ -92,6 +92,24 @@ def test_loss_and_accuracy_are_those_of_the_epochs_batches_without_label_smoothi
     assert reports[0].accuracy == pytest.approx(accuracy, abs=0.006)
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"avx512_bf16": False}, torch.float32)],
+)
+def test_training_uses_bfloat16_only_on_a_processor_that_has_it(
+    capabilities: dict[str, bool],
+    dtype: torch.dtype,
+    data: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    training = Training(TrainSettings(epochs=1, batch_size=200, threads=1), data, CPU)
+    dtypes = []
+    training.network.register_forward_hook(lambda _net, _in, logits: dtypes.append(logits.dtype))
+    training.run()
+    assert set(dtypes) == {dtype}
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_same_seed_gives_the_same_network(data: Dataset, threads: int) -> None:
     settings = TrainSettings(epochs=1, batch_size=100, seed=3, threads=threads)

@@ -411,6 +411,6 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
     """Say whether a device multiplies bfloat16 matrices in hardware, faster than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # An older PyTorch cannot tell. AMD's processors have it since 2022, Intel's since 2023.
+    # An older PyTorch cannot tell.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return device.type == "cpu" and bool(capabilities.get("avx512_bf16"))
