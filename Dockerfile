@@ -134,8 +134,12 @@ RUN --mount=type=bind,source=mnistctl/mnist,target=/src \
     chmod -R u=rwX,go=rX /opt/mnistctl && \
     find /opt -exec touch --date=@0 {} +
 
-# mnistctl itself: its Python code, the model, its metadata and its entry point.
+# mnistctl itself: its Python code, the model, its metadata and its entry point. The import keeps the
+# byte code of the standard library, which official images lack, for later rebuilds.
 FROM base AS app
+ENV PYTHONPYCACHEPREFIX=/bytecode
+RUN --mount=type=bind,source=docker/install_package.py,target=/docker/install_package.py \
+    PYTHONPATH=/docker python -c "import install_package"
 RUN --mount=type=bind,source=docker/install_package.py,target=/docker/install_package.py \
     --mount=type=bind,source=mnistctl,target=/src/mnistctl \
     --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \

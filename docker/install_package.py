@@ -38,6 +38,7 @@ def main(source: Path, prefix: Path) -> None:
     for path in prefix.rglob("*"):
         path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
     # Byte code that Python does not check against its source, whose date is not kept (PEP 552).
+    sys.pycache_prefix = str(prefix / "bytecode")
     unchecked = PycInvalidationMode.UNCHECKED_HASH
     if not compileall.compile_dir(site, quiet=1, invalidation_mode=unchecked):
         sys.exit("mnistctl has a syntax error, shown above.")

@@ -51,7 +51,7 @@ def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (source / "example" / "__main__.py").write_text("def main() -> None:\n    print('ran')\n")
     (source / "example" / "data" / "train-images.gz").touch()
     (source / "example" / "data" / "t10k-images.gz").touch(0o600)
-    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "bytecode"))
+    monkeypatch.setattr(sys, "pycache_prefix", None)  # to restore what main changes
     install_package.main(source, tmp_path / "prefix")
     return tmp_path / "prefix"
 
@@ -87,10 +87,8 @@ def test_modes_do_not_depend_on_the_checkout(prefix: Path) -> None:
     assert modes["data"] == 0o755
 
 
-def test_every_module_has_byte_code_that_python_does_not_check(
-    prefix: Path, tmp_path: Path
-) -> None:
-    compiled = list((tmp_path / "bytecode").rglob("*.pyc"))
+def test_every_module_has_byte_code_that_python_does_not_check(prefix: Path) -> None:
+    compiled = list((prefix / "bytecode").rglob("*.pyc"))
     assert len(compiled) == len(list(prefix.rglob("*.py")))
     unchecked_hash = (1).to_bytes(4, "little")  # the flags of PEP 552
     assert {path.read_bytes()[4:8] for path in compiled} == {unchecked_hash}
@@ -102,7 +100,9 @@ def test_record_lists_every_file_with_its_hash_and_size(prefix: Path) -> None:
     *rows, itself = csv.reader(io.StringIO(text))
     assert itself == ["example-1.2.dist-info/RECORD", "", ""]
     recorded = {(site / name).resolve() for name, _, _ in rows}
-    installed = {path for path in prefix.rglob("*") if path.is_file() and path.name != "RECORD"}
+    directories = (site, prefix / "bin")
+    files = {path for folder in directories for path in folder.rglob("*") if path.is_file()}
+    installed = {path for path in files if path.name != "RECORD"}
     assert recorded == installed
     for name, digest, size in rows:
         content = (site / name).read_bytes()
