@@ -116,6 +116,7 @@ def main(checkpoint: Path) -> None:
         **finish(data),
         **stop_and_resume(data, checkpoint),
         "different": differ(data),
+        "is_batch": sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_BATCH,
     }
     terminal.emit_json(values)
     terminal.emit_json({"lost": lose_the_other(data)})

@@ -122,6 +122,11 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(both: list[dict[str, An
     assert both[0]["resumed"] == both[0]["finished"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this scheduling policy")
+def test_linux_schedules_the_processes_as_batch(both: list[dict[str, Any]]) -> None:
+    assert [each["is_batch"] for each in both] == [True, True]
+
+
 def test_processes_with_different_options_are_refused_by_all(both: list[dict[str, Any]]) -> None:
     for each in both:
         assert each["different"].startswith("the processes have different options, data sets, ")

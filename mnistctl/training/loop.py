@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -197,13 +196,12 @@ class Training:
         start = (settings, self._labels.device.type, self._checksum, self.step, zlib.crc32(weights))
         distributed.check_same(start)
         with signals.deferred() as check_signal:
-            check_stop = partial(distributed.check_stop, check_signal)
             try:
-                for progress in self._steps(check_stop):
+                for progress in self._steps(check_signal):
                     if checkpoint_path and progress.batch == progress.batches:
                         self.save(checkpoint_path)
                     report(progress)
-                    check_stop()
+                    distributed.check_stop(check_signal)
             except Stopped:
                 if checkpoint_path:
                     self.save(checkpoint_path)
@@ -235,7 +233,7 @@ class Training:
                 parameter.div_(temperature)
         return network
 
-    def _steps(self, check_stop: Callable[[], None]) -> Iterator[Progress]:
+    def _steps(self, check_signal: Callable[[], None]) -> Iterator[Progress]:
         """Take all remaining steps, and yield the progress every ten steps and after each epoch."""
         start, first_step = time.monotonic(), self.step
         for epoch in range(self.step // self._batches, self.settings.epochs):
@@ -246,7 +244,8 @@ class Training:
             order = torch.randperm(len(self._labels)).to(self._labels.device)
             batches = order.split(self._batch_size)[: self._batches]
             for indices in batches[self.step - epoch * self._batches :]:
-                check_stop()
+                if distributed.count() == 1:  # several agree less often, since that takes time
+                    check_signal()
                 self._take_step(indices)
                 batch = self.step - epoch * self._batches
                 if batch % _STEPS_BETWEEN_REPORTS == 0 or batch == self._batches:
