@@ -22,7 +22,7 @@ from mnistctl.terminal import OutputClosed, log
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
-    epilog="Exit status: 0 done; 1 failed; 2 wrong usage; 130 interrupted; 143 terminated.",
+    epilog="Exit status: 0 done; 1 failed; 2 wrong usage; 129, 130, 143 stopped by a signal.",
 )
 
 ModelOption = Annotated[
@@ -119,8 +119,8 @@ def train(
 ) -> None:
     """Train a network and write it to a model file.
 
-    The checkpoint is saved after each epoch, and when Ctrl-C or SIGTERM stops
-    the training. The model file is only replaced by a complete training.
+    The checkpoint is saved after each epoch, and when a signal such as Ctrl-C
+    stops the training. The model file is only replaced by a complete training.
     """
     options = {
         "epochs": epochs,

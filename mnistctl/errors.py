@@ -10,6 +10,7 @@ class ExitStatus(IntEnum):
     OK = 0
     FAILURE = 1  # an image, a model, a data set, an accuracy below --min-accuracy
     USAGE = 2  # the command line was wrong; nothing was done
+    HUNG_UP = 129  # the terminal was closed (SIGHUP)
     INTERRUPTED = 130  # Ctrl-C (SIGINT)
     TERMINATED = 143  # SIGTERM
 

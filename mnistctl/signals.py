@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: they end the program at once, or at the end of a block that defers them."""
+"""Signals that end the program, at once or at the end of a block that defers them."""
 
 import os
 import signal
@@ -13,8 +13,11 @@ _requested: ExitStatus | None = None
 
 
 def install_handlers() -> None:
-    """End the program on SIGINT and SIGTERM, with status 130 and 143."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """End the program on SIGINT, SIGTERM and SIGHUP, with status 130, 143 and 129."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         signal.signal(number, _handle)
 
 

@@ -8,10 +8,10 @@ import pytest
 from support import run_program
 
 SIGNALS = pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 PREAMBLE = """
-import os, sys
+import os, signal, sys
 from mnistctl import signals
 from mnistctl.errors import Stopped
 
@@ -23,6 +23,7 @@ number = {number}
 def send_signal():
     os.kill(os.getpid(), number)
 
+signal.signal(number, signal.SIG_DFL)
 signals.install_handlers()
 """
 
@@ -45,6 +46,17 @@ finally:
     assert (result.returncode, result.stdout, result.stderr) == (status, "before\n", "")
 
 
+def test_nohup_keeps_the_program_running(tmp_path: Path) -> None:
+    program = """
+signal.signal(number, signal.SIG_IGN)
+signals.install_handlers()
+send_signal()
+log("after")
+"""
+    result = run(program, signal.SIGHUP, tmp_path)
+    assert (result.returncode, result.stdout) == (0, "after\n")
+
+
 @SIGNALS
 def test_signal_does_not_wait_for_other_threads(number: int, status: int, tmp_path: Path) -> None:
     program = """
@@ -63,7 +75,6 @@ def test_predict_ends_at_a_signal_that_does_not_interrupt_its_wait(
     number: int, status: int, awaited: str, function: str, tmp_path: Path
 ) -> None:
     program = f"""
-import signal
 import threading
 from mnistctl.classifier import Classifier
 from mnistctl.images import stream

@@ -73,7 +73,7 @@ def train(
 
     Raises:
         MnistctlError: a file, the data set, the device or the training fails.
-        Stopped: SIGINT or SIGTERM arrived; the checkpoint is saved.
+        Stopped: a signal arrived; the checkpoint is saved.
     """
     if distributed.rank() == 0:
         for path in filter(None, (output, checkpoint_path)):
@@ -188,8 +188,7 @@ class Training:
         Raises:
             MnistctlError: the training diverged, the checkpoint cannot be written, or another
                 process has ended or differs from this one.
-            Stopped: SIGINT or SIGTERM arrived, in this process or another; the last step is
-                complete.
+            Stopped: a signal arrived, in this process or another; the last step is complete.
         """
         weights = b"".join(tensor.cpu().numpy().tobytes() for tensor in self._tensors().values())
         settings = replace(self.settings, threads=None)  # machines may differ in their threads
@@ -244,7 +243,7 @@ class Training:
             order = torch.randperm(len(self._labels)).to(self._labels.device)
             batches = order.split(self._batch_size)[: self._batches]
             for indices in batches[self.step - epoch * self._batches :]:
-                if distributed.count() == 1:  # several agree less often, since that takes time
+                if distributed.count() == 1:  # several agree only after a report: it takes time
                     check_signal()
                 self._take_step(indices)
                 batch = self.step - epoch * self._batches
