@@ -141,7 +141,8 @@ def training_progress(*, quiet: bool, json_lines: bool) -> Iterator[Callable[["P
     try:
         yield show
     finally:
-        bar.stop()
+        with suppress(OSError):  # the terminal may be closed
+            bar.stop()
 
 
 def _line(progress: "Progress") -> str:

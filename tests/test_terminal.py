@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 from commands import run_main, run_on_terminal
-from support import names
+from support import MNISTCTL, names
 
 from mnistctl import terminal
 from mnistctl.errors import ExitStatus, Stopped
@@ -108,6 +108,29 @@ def test_a_closed_pipe_does_not_stop_a_training(monkeypatch: pytest.MonkeyPatch)
         with terminal.training_progress(quiet=True, json_lines=True) as report:
             for epoch in (1, 2):
                 report(Progress(epoch, 2, 5, 5, loss=0.5, accuracy=0.9, images_per_second=100.0))
+
+
+def test_a_closed_terminal_stops_a_training_and_saves_its_checkpoint(
+    small_mnist: Path, tmp_path: Path
+) -> None:
+    options = ["--epochs", "1000", "--threads", "1", "--checkpoint", "run.ckpt"]
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [*MNISTCTL, "train", "--data-dir", small_mnist, *options],
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color"},
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup ignores it
+    ) as process:
+        os.close(theirs)
+        while b"epoch 2/1000" not in os.read(ours, 65536):
+            pass
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == ExitStatus.HUNG_UP
+    assert [path.name for path in tmp_path.iterdir()] == ["run.ckpt"]
 
 
 def test_the_command_that_resumes_is_one_unbroken_line(stopped: Stop) -> None:

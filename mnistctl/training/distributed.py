@@ -121,13 +121,13 @@ def _variable(name: str, least: int, greatest: int) -> int:
 
 
 def _run_as_batch() -> None:
-    """Tell Linux that this process computes, so that its threads do not interrupt each other.
+    """Choose Linux's batch policy: a thread that wakes up does not interrupt another one.
 
-    One of gloo's threads spins while another holds a lock. If it has interrupted that other one,
-    both wait for the end of its time slice, 3 ms, in half of the steps.
+    One thread of gloo spins while another one holds a lock. If the first interrupts the second,
+    both wait until its time slice ends: 3 ms, in half of the steps.
     """
     if sys.platform == "linux":
-        with suppress(OSError):
+        with suppress(OSError):  # a sandbox may forbid it
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 

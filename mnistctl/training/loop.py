@@ -243,7 +243,8 @@ class Training:
             order = torch.randperm(len(self._labels)).to(self._labels.device)
             batches = order.split(self._batch_size)[: self._batches]
             for indices in batches[self.step - epoch * self._batches :]:
-                if distributed.count() == 1:  # several agree only after a report: it takes time
+                # Several processes agree after each report: agreeing at each step takes time.
+                if distributed.count() == 1:
                     check_signal()
                 self._take_step(indices)
                 batch = self.step - epoch * self._batches
