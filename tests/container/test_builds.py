@@ -53,18 +53,19 @@ def test_a_change_rebuilds_one_layer_and_not_pytorch(
     assert after[pytorch] == before[pytorch]
 
 
-def files(image: str, archive: Path) -> set[tuple[str, int, float, str]]:
-    """Return the path, mode, date and content's digest of each file in an image's layers."""
+def files(image: str, archive: Path) -> set[tuple[object, ...]]:
+    """Return what an image's layers say of each file, with its content's digest."""
     docker("image", "save", "--output", archive, image)
-    found = set()
+    found: set[tuple[object, ...]] = set()
     with tarfile.open(archive) as saved:
         (manifest,) = json.load(saved.extractfile("manifest.json") or io.BytesIO())
-        for layer in manifest["Layers"]:
+        for number, layer in enumerate(manifest["Layers"]):
             with tarfile.open(fileobj=saved.extractfile(layer)) as content:
-                for member in content:
+                for place, member in enumerate(content):
                     file = content.extractfile(member) if member.isfile() else None
                     digest = hashlib.sha256(file.read()).hexdigest() if file else member.linkname
-                    found.add((member.name, member.mode, member.mtime, digest))
+                    header = (member.name, member.type, member.mode, member.uid, member.gid)
+                    found.add((number, place, *header, member.mtime, digest))
     return found
 
 
