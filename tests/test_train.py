@@ -211,7 +211,8 @@ sys.exit(cli.main())
     result = run_program(program, tmp_path)
     assert result.returncode == ExitStatus.FAILURE
     assert result.stderr == (
-        "mnistctl: training needs more memory than there is: use a smaller --batch-size.\n"
+        "mnistctl: training needs more memory than there is: use a smaller --batch-size, "
+        "or another --device.\n"
     )
     assert names(tmp_path) == []
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +25,7 @@ from mnistctl.training import checkpoint, distributed
 from mnistctl.training.augmentation import augment
 from mnistctl.training.checkpoint import Checkpoint
 from mnistctl.training.export import export
+from mnistctl.training.graph import Graph
 from mnistctl.training.network import build_network
 
 _LABEL_SMOOTHING = 0.1
@@ -134,6 +136,16 @@ class Training:
         self._bfloat16 = _has_fast_bfloat16(device)
         self._epoch_loss = torch.zeros((), device=device)
         self._epoch_correct = torch.zeros((), device=device, dtype=torch.int64)
+        # Tensors, because a CUDA graph would repeat the numbers of the step that it recorded.
+        precision = torch.float64 if device.type == "cpu" else torch.float32
+        self._learning_rate = torch.zeros((), device=device, dtype=precision)
+        self._finished_steps = torch.zeros((), device=device)
+        self._updates: dict[bool, Callable[[Tensor], None]] = {}
+        for is_augmented in (True, False):
+            update = partial(self._update, is_augmented=is_augmented)
+            # A step of several processes communicates, which a graph does not record.
+            is_recorded = device.type == "cuda" and processes == 1
+            self._updates[is_augmented] = Graph(update) if is_recorded else update
 
     @classmethod
     def resume(
@@ -262,9 +274,15 @@ class Training:
         # each process. They are neighbours: a CPU's generator reads only 32 bits of a seed.
         seed = self._epoch_seeds[self.step // self._batches] + 1 + self.step * count + rank
         torch.manual_seed(seed)
-        indices = indices[rank::count]
+        steps = self.settings.epochs * self._batches
+        self._learning_rate.fill_(learning_rate(self.step, steps, self.settings.learning_rate))
+        self._finished_steps.fill_(self.step)
+        self._updates[self.step < _AUGMENTED_SHARE * steps](indices[rank::count])
+        self.step += 1
+
+    def _update(self, indices: Tensor, *, is_augmented: bool) -> None:
+        """Update the weights with the images that have these indices."""
         images, labels = self._images[indices], self._labels[indices]
-        is_augmented = self.step < _AUGMENTED_SHARE * self.settings.epochs * self._batches
         images = augment(images, labels) if is_augmented else images / 255
         self.network.train()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bfloat16):
@@ -275,12 +293,11 @@ class Training:
         with torch.no_grad():
             loss = functional.cross_entropy(logits, labels)
             correct = (logits.argmax(1) == labels).sum()
-            if count > 1:
+            if distributed.count() > 1:
                 self._combine(len(labels) / self._batch_size, loss, correct)
             self._update_weights()
             self._epoch_loss += loss
             self._epoch_correct += correct
-        self.step += 1
 
     def _combine(self, share: float, loss: Tensor, correct: Tensor) -> None:
         """Turn what a step computed from this process's share of a batch into that of the batch."""
@@ -298,7 +315,7 @@ class Training:
 
         ``torch.optim.AdamW`` does the same, but imports PyTorch's compiler: two seconds and 150 MB.
         """
-        steps = torch.full((len(self._parameters),), float(self.step), device=self._labels.device)
+        steps = self._finished_steps.repeat(len(self._parameters))
         adamw(
             list(self._parameters.values()),
             self._gradients(),
@@ -310,9 +327,7 @@ class Training:
             amsgrad=False,
             beta1=0.9,
             beta2=0.99,
-            lr=learning_rate(
-                self.step, self.settings.epochs * self._batches, self.settings.learning_rate
-            ),
+            lr=self._learning_rate,
             weight_decay=0.05,
             eps=1e-8,
             maximize=False,
@@ -393,10 +408,11 @@ def _memory_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # On a CPU, the error has no class of its own.
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        # The class of the error depends on the device, and on what needs the memory.
+        if any(text in str(error) for text in ("out of memory", "can't allocate memory")):
             raise MnistctlError(
-                "training needs more memory than there is: use a smaller --batch-size"
+                "training needs more memory than there is: use a smaller --batch-size, or another "
+                "--device"
             ) from error
         raise
 
