@@ -16,7 +16,7 @@ from mnistctl import signals, terminal
 from mnistctl.dataset import Dataset, load_dataset
 from mnistctl.errors import MnistctlError, Stopped
 from mnistctl.settings import TrainSettings
-from mnistctl.training import distributed, loop
+from mnistctl.training import augmentation, distributed, loop
 from mnistctl.training.loop import Progress, Training
 
 CPU = torch.device("cpu")
@@ -65,23 +65,31 @@ def finish(data: Dataset) -> dict[str, object]:
 
 
 def stop_and_resume(data: Dataset, path: Path) -> dict[str, object]:
-    """Train until one process gets a signal, then to the end."""
+    """Train until one process gets a signal in its second step, then to the end."""
 
-    def report(_progress: Progress) -> None:
-        if distributed.rank() == 1:
+    def augment(images: Tensor, labels: Tensor) -> Tensor:
+        if distributed.rank() == 1 and training.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
+        return augmentation.augment(images, labels)
 
     training = Training(SETTINGS, data, CPU)
-    try:
-        training.run(path, report)
-    except Stopped as stop:
-        status = int(stop.status)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "augment", augment)
+        try:
+            training.run(path)
+        except Stopped as stop:
+            status = int(stop.status)
     signals._requested = None
     with distributed.finish_together():  # the checkpoint is written
         pass
     resumed = Training.resume(path, {}, data, CPU)
     resumed.run()
-    return {"status": status, "stopped": digest(training), "resumed": digest(resumed)}
+    return {
+        "status": status,
+        "steps": training.step,
+        "stopped": digest(training),
+        "resumed": digest(resumed),
+    }
 
 
 def differ(data: Dataset) -> str:

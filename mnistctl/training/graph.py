@@ -1,4 +1,4 @@
-"""CUDA graphs: a few hundred small kernels that the GPU gets as one."""
+"""CUDA graphs, with which Python launches all kernels of a function at once."""
 
 from collections.abc import Callable
 
@@ -10,30 +10,28 @@ _EAGER_CALLS = 3
 
 
 class Graph:
-    """A function of tensors that a GPU repeats as a CUDA graph.
+    """A function of a tensor that a GPU repeats as a CUDA graph, after three calls without.
 
-    A GPU runs small kernels faster than Python launches them one by one (V. Ngo et al.,
-    "Accelerating PyTorch with CUDA Graphs", 2021). The function returns nothing, does not wait for
-    the GPU, and uses the same tensors in each call, except its arguments.
+    A GPU runs small kernels faster than Python launches them one by one (PyTorch's blog,
+    "Accelerating PyTorch with CUDA Graphs", 2021). The function must not wait for the GPU. Except
+    its argument, it must use the same tensors in each call.
     """
 
-    def __init__(self, function: Callable[..., None]) -> None:
-        """Prepare to record the function, in its fourth call."""
+    def __init__(self, function: Callable[[Tensor], None]) -> None:
+        """Keep the function, which is recorded in its fourth call."""
         self._function = function
         self._calls = 0
         self._graph = torch.cuda.CUDAGraph()
-        self._arguments: list[Tensor] = []
 
-    def __call__(self, *arguments: Tensor) -> None:
-        """Call the function with arguments of the shapes and dtypes of the first call."""
+    def __call__(self, argument: Tensor) -> None:
+        """Call the function. The shape and dtype of the argument are those of the first call."""
         self._calls += 1
         if self._calls <= _EAGER_CALLS:
-            self._function(*arguments)
+            self._function(argument)
             return
         if self._calls == _EAGER_CALLS + 1:
-            self._arguments = [argument.clone() for argument in arguments]
+            self._argument = argument.clone()
             with torch.cuda.graph(self._graph):
-                self._function(*self._arguments)
-        for own, argument in zip(self._arguments, arguments, strict=True):
-            own.copy_(argument)
+                self._function(self._argument)
+        self._argument.copy_(argument)
         self._graph.replay()

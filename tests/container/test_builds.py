@@ -53,16 +53,20 @@ def test_a_change_rebuilds_one_layer_and_not_pytorch(
     assert after[pytorch] == before[pytorch]
 
 
-def files(image: str, archive: Path) -> set[tuple[object, ...]]:
-    """Return what an image's layers say of each file, with its content's digest."""
+def content(image: str, archive: Path) -> set[tuple[object, ...]]:
+    """Return an image's configuration, and what its layers say of each file."""
     docker("image", "save", "--output", archive, image)
-    found: set[tuple[object, ...]] = set()
     with tarfile.open(archive) as saved:
-        (manifest,) = json.load(saved.extractfile("manifest.json") or io.BytesIO())
+
+        def read(name: str) -> bytes:
+            return (saved.extractfile(name) or io.BytesIO()).read()
+
+        (manifest,) = json.loads(read("manifest.json"))
+        found: set[tuple[object, ...]] = {(read(manifest["Config"]),)}
         for number, layer in enumerate(manifest["Layers"]):
-            with tarfile.open(fileobj=saved.extractfile(layer)) as content:
-                for place, member in enumerate(content):
-                    file = content.extractfile(member) if member.isfile() else None
+            with tarfile.open(fileobj=saved.extractfile(layer)) as files:
+                for place, member in enumerate(files):
+                    file = files.extractfile(member) if member.isfile() else None
                     digest = hashlib.sha256(file.read()).hexdigest() if file else member.linkname
                     header = (member.name, member.type, member.mode, member.uid, member.gid)
                     found.add((number, place, *header, member.mtime, digest))
@@ -77,7 +81,7 @@ def test_two_builds_with_one_source_date_have_the_same_digest(
     build = ("buildx", "build", "--target=predict", "--load", ".")
     docker(*build, "--tag=mnistctl:first")
     docker(*build, "--tag=mnistctl:again", "--no-cache")
-    differences = files("mnistctl:first", tmp_path / "first.tar") ^ files(
+    differences = content("mnistctl:first", tmp_path / "first.tar") ^ content(
         "mnistctl:again", tmp_path / "again.tar"
     )
     digests = {inspect(f"mnistctl:{name}", "{{.Id}}") for name in ("first", "again")}

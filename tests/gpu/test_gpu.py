@@ -31,15 +31,15 @@ def weights(training: Training) -> list[Tensor]:
 def test_random_numbers_in_a_graph_are_those_of_the_seed() -> None:
     drawn = torch.zeros(4, device=GPU)
 
-    def draw() -> None:
-        drawn.uniform_()
+    def draw(highest: Tensor) -> None:
+        drawn.uniform_().mul_(highest)
 
     graph = Graph(draw)
     for seed in range(10):
         torch.manual_seed(seed)
-        graph()
+        graph(torch.tensor(2.0, device=GPU))
         torch.manual_seed(seed)
-        assert torch.equal(drawn, torch.rand(4, device=GPU))
+        assert torch.equal(drawn, 2 * torch.rand(4, device=GPU))
 
 
 def test_steps_in_a_graph_give_the_same_weights_as_single_kernels(
