@@ -20,8 +20,8 @@ class Figures:
         size: the image on disk.
         compressed: the image after gzip, about what a registry sends.
         first: the build with an empty cache.
-        python: the rebuild after a change to one Python line.
-        cpp: the rebuild after a change to one C++ line.
+        python: the rebuild after a change to one Python line, if short the median of five.
+        cpp: the rebuild after a change to one C++ line, likewise.
         dependency: the rebuild after another version of a small dependency.
     """
 
@@ -80,7 +80,8 @@ class Results:
         rows = [_row(name, build, reference) for name, build in self.builds.items()]
         paragraphs = [
             table(header, rows),
-            "In parentheses: the ratio to rung 6. Compressed: the bytes that `docker save IMAGE | "
+            "In parentheses: the ratio to rung 6. Rebuilds after a changed line that take less "
+            "than 10 s are the median of five. Compressed: the bytes that `docker save IMAGE | "
             "gzip` writes, about what a registry sends. "
             f"Bases: {self.full} and {self.slim}. PyTorch: {' and '.join(self.torch)}. "
             f"Machine: {self.machine}.",
