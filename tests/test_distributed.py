@@ -118,7 +118,7 @@ def test_a_signal_to_one_process_stops_all(both: list[dict[str, Any]]) -> None:
 
 
 def test_all_processes_stop_at_the_next_report(both: list[dict[str, Any]]) -> None:
-    assert [each["steps"] for each in both] == [10, 10]  # the signal arrived in the second
+    assert [each["steps"] for each in both] == [10, 10]  # the signal arrived in step 2
 
 
 def test_a_resumed_training_ends_as_an_uninterrupted_one(both: list[dict[str, Any]]) -> None:

@@ -11,14 +11,16 @@ from mnistctl.training.graph import Graph
 
 
 class Recording:
-    """Stands in for a CUDA graph: repeats a function with the arguments that it was recorded with.
+    """Stands in for a CUDA graph: repeats a function with the argument that it was recorded with.
 
     Attributes:
-        runs: the argument of each time that the function ran, recordings not counted.
+        runs: the argument of each run; to record is not a run.
+        replays: the number of runs that the graph repeated.
     """
 
     def __init__(self) -> None:
         self.runs: list[float] = []
+        self.replays = 0
         self._is_recording = False
 
     def function(self, number: Tensor) -> None:
@@ -34,6 +36,7 @@ class Recording:
         self._is_recording = False
 
     def replay(self) -> None:
+        self.replays += 1
         self.function(self._recorded)
 
 
@@ -45,3 +48,4 @@ def test_a_recorded_function_gets_new_arguments(monkeypatch: pytest.MonkeyPatch)
     for number in range(6):
         graph(torch.tensor(float(number)))
     assert recording.runs == [0, 1, 2, 3, 4, 5]
+    assert recording.replays == 3

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.images import chart
-from benchmarks.images.results import Figures, GpuSizes, Results
+from benchmarks.images.results import REPEATS, SHORT, Figures, GpuSizes, Results
 from benchmarks.measure import alternate, machine, seconds, write_section
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,6 @@ DEPENDENCY = "shellingham"
 PREVIOUS = "1.5.3"
 PREVIOUS_HASH = "cb4a6fec583535bc6da17b647dd2330cf7ef30239e05d547d99ae3705fd0f7f8"
 PREDICTIONS = 15
-SHORT = 10  # seconds: such a rebuild after a changed line is repeated
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,9 @@ class Build:
         return Figures(size, compressed, first, python, cpp, dependency)
 
     def rebuild_after(self, change: Callable[[], None]) -> float:
-        """Return the seconds of a build after a change: the median of five if they are short."""
+        """Return the seconds of a build after a change, if short the median of several."""
         times: list[float] = []
-        while not times or (times[0] < SHORT and len(times) < 5):
+        while not times or (times[0] < SHORT and len(times) < REPEATS):
             change()
             times.append(self.build())
         return statistics.median(times)

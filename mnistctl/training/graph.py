@@ -10,15 +10,15 @@ _EAGER_CALLS = 3
 
 
 class Graph:
-    """A function of a tensor that a GPU repeats as a CUDA graph, after three calls without.
+    """Runs a function of a tensor as a CUDA graph, from its fourth call.
 
     A GPU runs small kernels faster than Python launches them one by one (PyTorch's blog,
-    "Accelerating PyTorch with CUDA Graphs", 2021). The function must not wait for the GPU. Except
-    its argument, it must use the same tensors in each call.
+    "Accelerating PyTorch with CUDA Graphs", 2021). The function must not wait for the GPU. Only
+    its argument may change: it must use the same tensors and Python numbers in each call.
     """
 
     def __init__(self, function: Callable[[Tensor], None]) -> None:
-        """Keep the function, which is recorded in its fourth call."""
+        """Keep the function, to record it later."""
         self._function = function
         self._calls = 0
         self._graph = torch.cuda.CUDAGraph()

@@ -136,15 +136,16 @@ class Training:
         self._bfloat16 = _has_fast_bfloat16(device)
         self._epoch_loss = torch.zeros((), device=device)
         self._epoch_correct = torch.zeros((), device=device, dtype=torch.int64)
-        # Tensors, because a CUDA graph would repeat the numbers of the step that it recorded.
+        # A CUDA graph repeats Python's numbers, so these are tensors. AdamW reads the learning rate
+        # as float64 on a CPU and as float32 on a GPU.
         precision = torch.float64 if device.type == "cpu" else torch.float32
         self._learning_rate = torch.zeros((), device=device, dtype=precision)
         self._finished_steps = torch.zeros((), device=device)
+        # To record what several processes communicate has not been tested.
+        is_recorded = device.type == "cuda" and processes == 1
         self._updates: dict[bool, Callable[[Tensor], None]] = {}
         for is_augmented in (True, False):
             update = partial(self._update, is_augmented=is_augmented)
-            # A step of several processes communicates, which a graph does not record.
-            is_recorded = device.type == "cuda" and processes == 1
             self._updates[is_augmented] = Graph(update) if is_recorded else update
 
     @classmethod
@@ -261,8 +262,7 @@ class Training:
                 self._take_step(indices)
                 batch = self.step - epoch * self._batches
                 if batch % _STEPS_BETWEEN_REPORTS == 0 or batch == self._batches:
-                    trained = (self.step - first_step) * self._batch_size
-                    yield self._progress(epoch, batch, trained / (time.monotonic() - start))
+                    yield self._progress(epoch, batch, self.step - first_step, start)
 
     def _take_step(self, indices: Tensor) -> None:
         """Update the weights with the batch of images that have these indices.
@@ -277,7 +277,10 @@ class Training:
         steps = self.settings.epochs * self._batches
         self._learning_rate.fill_(learning_rate(self.step, steps, self.settings.learning_rate))
         self._finished_steps.fill_(self.step)
-        self._updates[self.step < _AUGMENTED_SHARE * steps](indices[rank::count])
+        is_augmented = self.step < _AUGMENTED_SHARE * steps
+        if not is_augmented:
+            self._updates.pop(True, None)  # frees the memory of its graph
+        self._updates[is_augmented](indices[rank::count])
         self.step += 1
 
     def _update(self, indices: Tensor, *, is_augmented: bool) -> None:
@@ -333,7 +336,8 @@ class Training:
             maximize=False,
         )
 
-    def _progress(self, epoch: int, batch: int, images_per_second: float) -> Progress:
+    def _progress(self, epoch: int, batch: int, steps: int, start: float) -> Progress:
+        """Return the progress, with the speed of the steps that were taken since the start."""
         loss = self._epoch_loss.item() / batch
         if not math.isfinite(loss):
             raise MnistctlError(
@@ -341,8 +345,10 @@ class Training:
                 f"try an --lr below {self.settings.learning_rate:g}"
             )
         accuracy = self._epoch_correct.item() / (batch * self._batch_size)
+        # Reading the loss has waited for the device: its time counts.
+        speed = steps * self._batch_size / (time.monotonic() - start)
         return Progress(
-            epoch + 1, self.settings.epochs, batch, self._batches, loss, accuracy, images_per_second
+            epoch + 1, self.settings.epochs, batch, self._batches, loss, accuracy, speed
         )
 
     def _tensors(self) -> dict[str, Tensor]:

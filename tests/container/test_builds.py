@@ -54,7 +54,7 @@ def test_a_change_rebuilds_one_layer_and_not_pytorch(
 
 
 def content(image: str, archive: Path) -> set[tuple[object, ...]]:
-    """Return an image's configuration, and what its layers say of each file."""
+    """Return an image's configuration, and of its layers the order and the files."""
     docker("image", "save", "--output", archive, image)
     with tarfile.open(archive) as saved:
 
@@ -65,11 +65,12 @@ def content(image: str, archive: Path) -> set[tuple[object, ...]]:
         found: set[tuple[object, ...]] = {(read(manifest["Config"]),)}
         for number, layer in enumerate(manifest["Layers"]):
             with tarfile.open(fileobj=saved.extractfile(layer)) as files:
-                for place, member in enumerate(files):
+                found.add((number, *files.getnames()))
+                for member in files:
                     file = files.extractfile(member) if member.isfile() else None
                     digest = hashlib.sha256(file.read()).hexdigest() if file else member.linkname
                     header = (member.name, member.type, member.mode, member.uid, member.gid)
-                    found.add((number, place, *header, member.mtime, digest))
+                    found.add((number, *header, member.mtime, digest))
     return found
 
 
