@@ -72,7 +72,7 @@ class Build:
         return Figures(size, compressed, first, python, cpp, dependency)
 
     def rebuild_after(self, change: Callable[[], None]) -> float:
-        """Return the seconds of a build after a change, if short the median of several."""
+        """Return the seconds of a build after a change; the median of several if it is short."""
         times: list[float] = []
         while not times or (times[0] < SHORT and len(times) < REPEATS):
             change()

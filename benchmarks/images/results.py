@@ -22,7 +22,7 @@ class Figures:
         size: the image on disk.
         compressed: the image after gzip, about what a registry sends.
         first: the build with an empty cache.
-        python: the rebuild after a change to one Python line, if short the median of several.
+        python: the rebuild after a change to one Python line; the median of several if it is short.
         cpp: the rebuild after a change to one C++ line, likewise.
         dependency: the rebuild after another version of a small dependency.
     """

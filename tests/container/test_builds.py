@@ -54,7 +54,7 @@ def test_a_change_rebuilds_one_layer_and_not_pytorch(
 
 
 def content(image: str, archive: Path) -> set[tuple[object, ...]]:
-    """Return an image's configuration, and of its layers the order and the files."""
+    """Return an image's configuration, and the files of its layers: order, metadata, content."""
     docker("image", "save", "--output", archive, image)
     with tarfile.open(archive) as saved:
 
