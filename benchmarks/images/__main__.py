@@ -44,7 +44,7 @@ LADDER = {
 # A small dependency, its previous release, and that release's hash.
 DEPENDENCY = "shellingham"
 PREVIOUS = "1.5.3"
-PREVIOUS_HASH = "cb4a6fec583535bc6da17b647dd2330cf7ef30239e05d547d99ae3705fd0f7f8"
+PREVIOUS_HASH = "419c6a164770c9c7cfcaeddfacb3d31ac7a8db0b0f3e9c1287679359734107e9"
 PREDICTIONS = 15
 
 
