@@ -1,3 +1,5 @@
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import mnistctl
 from mnistctl import dataset, signals
 from mnistctl.classifier import Classifier
 from mnistctl.dataset import Dataset, as_input
-from mnistctl.errors import ExitStatus, MnistctlError
+from mnistctl.errors import ExitStatus, MnistctlError, Stopped
 from mnistctl.training import export
 from mnistctl.training.network import build_network
 
@@ -91,7 +93,19 @@ def test_a_layer_without_an_onnx_operator_is_named() -> None:
 def test_a_signal_during_the_last_write_is_too_late(
     untrained: nn.Sequential, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signals, "_requested", ExitStatus.INTERRUPTED)
+    monkeypatch.setattr(signals, "_requested", None)
+    monkeypatch.setattr(os, "fsync", lambda _file: signals._handle(signal.SIGINT, None))
     report = export.export(untrained, few, tmp_path / "model.onnx", {})
     assert report.count == 50
     assert names(tmp_path) == ["model.onnx"]
+
+
+def test_a_signal_before_the_last_write_leaves_the_earlier_model(
+    untrained: nn.Sequential, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"earlier")
+    monkeypatch.setattr(signals, "_requested", ExitStatus.INTERRUPTED)
+    with pytest.raises(Stopped):
+        export.export(untrained, few, path, {})
+    assert path.read_bytes() == b"earlier"

@@ -1,6 +1,7 @@
 """The training loop; on 200 images in batches of 16, an epoch has 12 steps."""
 
 import copy
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,6 +252,19 @@ def test_a_training_that_diverges_names_the_epoch_and_the_remedy(data: Dataset) 
     training = Training(TrainSettings(batch_size=16, learning_rate=1e30, threads=1), data, CPU)
     with pytest.raises(MnistctlError, match=r"diverged in epoch 1 .*: try an --lr below 1e\+30"):
         training.run()
+
+
+def test_a_training_that_diverged_does_not_replace_the_checkpoint(
+    data: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.ckpt"
+    training = Training(SETTINGS, data, CPU)
+    training.save(path)
+    earlier = path.read_bytes()
+    training._averages["0.weight"][0] = math.nan
+    with pytest.raises(MnistctlError, match="training diverged"):
+        training.save(path)
+    assert path.read_bytes() == earlier
 
 
 def test_a_single_image_is_refused(data: Dataset) -> None:

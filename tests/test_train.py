@@ -17,6 +17,7 @@ import pytest
 import torch
 from commands import ASCII_ONLY, environment_with_home, one_sentence, run_main
 from support import MNISTCTL, names, run_program, write_mnist
+from torch import nn
 
 import mnistctl.training
 from mnistctl import signals, terminal
@@ -182,7 +183,8 @@ def test_threads_do_not_spin_while_they_wait_unless_the_user_says_so(
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has mallopt")
 def test_a_training_reuses_freed_memory_without_page_faults(tmp_path: Path) -> None:
     program = """
-import resource, sys
+import os, resource, sys
+os.environ["NUMPY_MADVISE_HUGEPAGE"] = "0"  # a fault for each page
 import numpy as np
 from mnistctl import cli
 sys.argv = ["mnistctl", "train", "--resume", "missing.ckpt"]
@@ -252,6 +254,18 @@ def test_a_signal_saves_the_checkpoint_and_leaves_the_earlier_model(
 
 
 @contextmanager
+def signals_are_handled() -> Iterator[None]:
+    """Handle SIGTERM in this process as the program does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signals, "_requested", None)
+        earlier = signal.signal(signal.SIGTERM, signals._handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, earlier)
+
+
+@contextmanager
 def signal_after_first_epoch() -> Iterator[None]:
     """Send this process SIGTERM after the first epoch of a training in the block."""
 
@@ -263,14 +277,9 @@ def signal_after_first_epoch() -> Iterator[None]:
 
         yield report
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signals, "_requested", None)
+    with pytest.MonkeyPatch.context() as patch, signals_are_handled():
         patch.setattr(terminal, "training_progress", training_progress)
-        earlier = signal.signal(signal.SIGTERM, signals._handle)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, earlier)
+        yield
 
 
 def test_a_signal_without_a_checkpoint_says_that_nothing_was_saved(
@@ -295,6 +304,22 @@ def test_a_training_stopped_by_a_signal_is_finished_to_the_byte(
     assert resumed.stderr.startswith(b"epoch 2/2  ")
     directory, _ = finished
     assert (tmp_path / "model.onnx").read_bytes() == (directory / "model.onnx").read_bytes()
+
+
+def test_a_signal_after_the_last_epoch_says_how_to_resume(
+    small_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def calibrate(training: Training) -> nn.Sequential:
+        signal.raise_signal(signal.SIGTERM)
+        return training.network
+
+    monkeypatch.setattr(Training, "calibrate", calibrate)
+    options = (*TWO_EPOCHS, "--data-dir", small_mnist, "--checkpoint", "run.ckpt")
+    with signals_are_handled():
+        result = run_main("train", *options, cwd=tmp_path)
+    assert result.returncode == ExitStatus.TERMINATED
+    assert result.stderr.endswith(b"--checkpoint run.ckpt --resume run.ckpt\n")
+    assert names(tmp_path) == ["run.ckpt"]
 
 
 # A training that is refused

@@ -16,7 +16,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from mnistctl import __version__, files
+from mnistctl import __version__, files, signals
 from mnistctl.classifier import RUNTIME_VERSION, Classifier
 from mnistctl.dataset import CLASSES, SIDE, Dataset, as_input
 from mnistctl.errors import MnistctlError, Stopped
@@ -38,7 +38,20 @@ def export(
 
     Raises:
         MnistctlError: ONNX Runtime and PyTorch disagree, or ``path`` cannot be written.
+        Stopped: a signal arrived before the file was written.
     """
+    with signals.deferred():
+        model, report = _build(network, test, settings)
+    # A signal during the last write is too late: the training is complete.
+    with suppress(Stopped), files.replace(path) as file:
+        file.write(model.SerializeToString(deterministic=True))
+    return report
+
+
+def _build(
+    network: nn.Sequential, test: Dataset, settings: Mapping[str, object]
+) -> tuple[onnx.ModelProto, Report]:
+    """Return the model with its metadata, and its evaluation."""
     network = copy.deepcopy(network).cpu().eval()
     model = to_onnx(network)
     classifier = Classifier(model.SerializeToString(), "the exported model")
@@ -64,10 +77,7 @@ def export(
             **{name: str(value) for name, value in settings.items()},
         },
     )
-    # A signal during the last write is too late: the training is complete.
-    with suppress(Stopped), files.replace(path) as file:
-        file.write(model.SerializeToString(deterministic=True))
-    return report
+    return model, report
 
 
 def to_onnx(network: nn.Sequential) -> onnx.ModelProto:

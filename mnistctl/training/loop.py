@@ -93,7 +93,9 @@ def train(
         described["processes"] = distributed.count()
     with distributed.finish_together():
         if distributed.rank() == 0:
-            evaluation = export(training.calibrate(), test, output, described)
+            with signals.deferred():
+                network = training.calibrate()
+            evaluation = export(network, test, output, described)
     return described, evaluation
 
 
@@ -184,9 +186,16 @@ class Training:
         return training
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, or raise MnistctlError. All processes have the same state."""
+        """Write a checkpoint. All processes have the same state, so the first alone writes.
+
+        Raises:
+            MnistctlError: the training diverged, or the file cannot be written.
+        """
+        tensors = self._tensors()
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise self._divergence()
         if distributed.rank() == 0:
-            state = (self._checksum, distributed.count(), self.step, self._tensors())
+            state = (self._checksum, distributed.count(), self.step, tensors)
             checkpoint.write(path, Checkpoint(self.settings, *state))
 
     def run(
@@ -340,15 +349,20 @@ class Training:
         """Return the progress, with the speed of the steps that were taken since the start."""
         loss = self._epoch_loss.item() / batch
         if not math.isfinite(loss):
-            raise MnistctlError(
-                f"training diverged in epoch {epoch + 1} (the loss is not a finite number): "
-                f"try an --lr below {self.settings.learning_rate:g}"
-            )
+            raise self._divergence()
         accuracy = self._epoch_correct.item() / (batch * self._batch_size)
         # Reading the loss has waited for the device: its time counts.
         speed = steps * self._batch_size / (time.monotonic() - start)
         return Progress(
             epoch + 1, self.settings.epochs, batch, self._batches, loss, accuracy, speed
+        )
+
+    def _divergence(self) -> MnistctlError:
+        """Return the error that the last step has made a number that is not finite."""
+        epoch = math.ceil(self.step / self._batches)
+        return MnistctlError(
+            f"training diverged in epoch {epoch} (the loss is not a finite number): try an --lr "
+            f"below {self.settings.learning_rate:g}"
         )
 
     def _tensors(self) -> dict[str, Tensor]:
