@@ -13,12 +13,13 @@ _requested: ExitStatus | None = None
 
 
 def install_handlers() -> None:
-    """End the program on SIGINT, SIGTERM and SIGHUP, with status 130, 143 and 129."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        signal.signal(number, _handle)
+    """End the program on SIGINT, SIGTERM and SIGHUP, with status 130, 143 and 129.
+
+    One that is ignored stays ignored: nohup sets that, and a shell for a job in the background.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _handle)
 
 
 @contextmanager

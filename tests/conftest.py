@@ -1,6 +1,7 @@
 """The fixtures that the tests share."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from mnistctl.dataset import Dataset, load_dataset
 
 # The tests use every core, so a training in one of them uses one core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell ignores this signal in the background, and the programs that tests start would too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is not a failure.
 hypothesis.settings.register_profile("mnistctl", deadline=None)

@@ -46,14 +46,15 @@ finally:
     assert (result.returncode, result.stdout, result.stderr) == (status, "before\n", "")
 
 
-def test_nohup_keeps_the_program_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_is_ignored_at_the_start_stays_ignored(number: int, tmp_path: Path) -> None:
     program = """
 signal.signal(number, signal.SIG_IGN)
 signals.install_handlers()
 send_signal()
 log("after")
 """
-    result = run(program, signal.SIGHUP, tmp_path)
+    result = run(program, number, tmp_path)
     assert (result.returncode, result.stdout) == (0, "after\n")
 
 
