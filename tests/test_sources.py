@@ -37,6 +37,20 @@ def read_list(path: Path, *, null: bool = False) -> list[str]:
     return paths
 
 
+def test_directories_may_be_deeper_than_python_recurses(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    try:
+        for _ in range(sys.getrecursionlimit() + 100):
+            folder += "/d"
+            os.mkdir(folder)  # noqa: PTH102 (mkdir(parents=True) recurses)
+        image = Path(folder, "1.png")
+        image.touch()
+        assert list(sources.expand([str(tmp_path)])) == [str(image)]
+        image.unlink()
+    finally:
+        os.removedirs(folder)  # pytest would recurse
+
+
 def test_file_stays_as_written() -> None:
     assert list(sources.expand(["./a/../b.png"])) == ["./a/../b.png"]
 

@@ -96,17 +96,21 @@ def expand(paths: Iterable[str | Failure]) -> Iterator[str | Failure]:
 
 
 def _image_files(directory: str) -> Iterator[str | Failure]:
-    try:
-        with os.scandir(directory) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
-    except OSError as error:
-        yield Failure(directory, read_error(directory, error))
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _image_files(entry.path)
-        elif entry.name.lower().endswith(SUFFIXES):
-            yield entry.path
+    # A stack, since Python limits how deep a recursion may be.
+    waiting = [(directory, True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        if not is_folder:
+            if path.lower().endswith(SUFFIXES):
+                yield path
+            continue
+        try:
+            with os.scandir(path) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            yield Failure(path, read_error(path, error))
+        else:
+            waiting += [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
 
 
 def _split(file: BinaryIO, end: bytes) -> Iterator[bytes]:

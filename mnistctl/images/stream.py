@@ -2,12 +2,13 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Event, Semaphore
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ _SMALL_BYTES = 50_000
 _WAIT_SECONDS = 0.5
 
 _Decoded = tuple[str, Found] | Failure
+_Result = TypeVar("_Result")
 _Pending = str | Failure | Future[_Decoded]
 
 
@@ -76,7 +78,7 @@ def classify(paths: Iterable[str | Failure], classifier: Classifier) -> Iterator
                 free.acquire()
                 if closed.is_set():
                     return
-                pending.put(pool.submit(_decode, path) if _is_slow(path) else path)
+                pending.put(_start(pool, _decode, path) if _is_slow(path) else path)
         finally:
             pending.put(None)
 
@@ -89,7 +91,7 @@ def classify(paths: Iterable[str | Failure], classifier: Classifier) -> Iterator
             batch.clear()
 
     try:
-        feeding = pool.submit(feed)
+        feeding = _start(pool, feed)
         while (item := _next(pending)) is not None:
             if isinstance(item, Future):
                 if not item.done():
@@ -103,12 +105,19 @@ def classify(paths: Iterable[str | Failure], classifier: Classifier) -> Iterator
                 yield from answers()
         yield from answers()
         feeding.result()
-    except RuntimeError as error:  # no more threads
-        raise MnistctlError(f"images cannot be read: {error}") from error
     finally:
         closed.set()
         free.release()
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start(
+    pool: ThreadPoolExecutor, function: Callable[..., _Result], *arguments: object
+) -> Future[_Result]:
+    try:
+        return pool.submit(function, *arguments)
+    except RuntimeError as error:  # no more threads
+        raise MnistctlError(f"images cannot be read: {error}") from error
 
 
 def _next(pending: SimpleQueue[_Pending | None]) -> _Pending | None:
