@@ -5,6 +5,7 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,8 +32,8 @@ _NAMES: dict[Split, tuple[tuple[str, str], ...]] = {
         ("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int"),
     ),
 }
-# The files are in the directory itself, or where torchvision puts them in its root directory.
-_FOLDERS = (".", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "QMNIST/raw")
+# Where torchvision puts the files in its root directory.
+_FOLDERS = ("MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "QMNIST/raw")
 # The third byte of an IDX file is the type of its values, which are big-endian.
 _DTYPES = {b"\x08": "u1", b"\x0c": ">i4"}
 _MAX_BYTES = 2**28
@@ -94,15 +95,21 @@ def _find(split: Split, directory: Path) -> tuple[Path, Path]:
     """Return the paths of the image file and the label file."""
     if not os.path.isdir(directory):  # noqa: PTH112 (no OSError)
         raise path_error(directory, "is not a directory with a data set")
-    folders = [directory / folder for folder in _FOLDERS]
-    pairs = [pair for f in folders for names in _NAMES[split] if (pair := _find_pair(f, names))]
+    pairs = _find_pairs(split, [directory]) or _find_pairs(
+        split, [directory / folder for folder in _FOLDERS]
+    )
     if not pairs:
         images, labels = _NAMES[split][0]
         raise path_error(directory, f"holds no {images}[.gz] and {labels}[.gz]")
     if len(pairs) > 1:
-        found = " and ".join(display_path(images.parent) for images, _ in pairs)
-        raise path_error(directory, f"holds several data sets: give one of {found}")
+        found = " and ".join(display_path(images) for images, _ in pairs)
+        raise path_error(directory, f"holds {found}: give a directory with one data set")
     return pairs[0]
+
+
+def _find_pairs(split: Split, folders: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """Return the image file and the label file of each data set in these folders."""
+    return [pair for f in folders for names in _NAMES[split] if (pair := _find_pair(f, names))]
 
 
 def _find_pair(folder: Path, names: tuple[str, str]) -> tuple[Path, Path] | None:

@@ -73,11 +73,20 @@ def test_directory_with_several_data_sets_is_refused_and_names_them(
 ) -> None:
     for name in ("MNIST", "FashionMNIST"):
         write_mnist(tmp_path / name / "raw", mnist_test.images[:5], mnist_test.labels[:5])
-    both = f"{tmp_path}/MNIST/raw and {tmp_path}/FashionMNIST/raw"
-    message = f"{tmp_path}: holds several data sets: give one of {both}"
+    images = "t10k-images-idx3-ubyte.gz"
+    both = f"{tmp_path}/MNIST/raw/{images} and {tmp_path}/FashionMNIST/raw/{images}"
+    message = f"{tmp_path}: holds {both}: give a directory with one data set"
     with pytest.raises(MnistctlError, match=f"^{re.escape(message)}$"):
         load_dataset("test", tmp_path)
     assert len(load_dataset("test", tmp_path / "FashionMNIST" / "raw")) == 5
+
+
+def test_data_set_directly_in_the_directory_comes_before_those_below(
+    tmp_path: Path, mnist_test: Dataset
+) -> None:
+    write_mnist(tmp_path, mnist_test.images[:5], mnist_test.labels[:5])
+    write_mnist(tmp_path / "MNIST" / "raw", mnist_test.images[:3], mnist_test.labels[:3])
+    assert len(load_dataset("test", tmp_path)) == 5
 
 
 def test_data_set_of_which_the_other_split_is_missing_is_read(folder: Path) -> None:
