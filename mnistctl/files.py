@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,7 +68,18 @@ def _target(path: Path) -> Path:
         raise path_error(path, "is not a regular file: name another file")
     if _is_mount_point(target):
         raise path_error(path, "is mounted by itself: mount its directory")
+    if _belongs_to_another_user(target):
+        raise path_error(path, "belongs to another user: name another file")
     return target
+
+
+def _belongs_to_another_user(path: Path) -> bool:
+    """Say whether only another user may replace a file, since its directory is sticky, as /tmp."""
+    with suppress(FileNotFoundError):
+        file, directory = path.stat(), path.parent.stat()
+        owners = {0, file.st_uid, directory.st_uid}
+        return bool(directory.st_mode & stat.S_ISVTX) and os.geteuid() not in owners
+    return False
 
 
 def _is_mount_point(path: Path) -> bool:

@@ -75,6 +75,17 @@ def test_symbolic_link_stays_a_link(earlier: Path) -> None:
     assert earlier.read_bytes() == b"later"
 
 
+def test_file_of_another_user_in_a_sticky_directory_is_refused_before_the_work(
+    earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier.parent.chmod(0o1777)
+    files.check_writable(earlier)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    files.check_writable(earlier.with_name("new"))
+    with pytest.raises(MnistctlError, match="belongs to another user: name another file"):
+        files.check_writable(earlier)
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_error_keeps_the_earlier_file(earlier: Path, error: type[BaseException]) -> None:
     def fail() -> None:
