@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from service import FORM, form, predict, request
+from support import run_program
 
 from mnistctl import Classifier, read_image
 
@@ -253,6 +254,20 @@ def test_a_training_that_is_killed_says_so(tmp_path: Path) -> None:
         os.kill(int(children), signal.SIGKILL)
         health = until_trained(service)
     assert health["training"] == "failed: exit status -9"
+
+
+def test_a_training_that_leaves_no_model_says_so(tmp_path: Path) -> None:
+    program = f"""
+import subprocess, sys, tempfile
+sys.path.insert(0, {str(ROOT / "examples/service")!r})
+import app
+process = subprocess.Popen([sys.executable, "-c", ""], stderr=subprocess.PIPE, text=True)
+app.finish_training(process, tempfile.TemporaryDirectory())
+print(app.app.state.training)
+"""
+    state = run_program(program, tmp_path).stdout
+    assert state.startswith("failed: ")
+    assert "model.onnx: cannot be read: No such file or directory" in state
 
 
 def test_a_stop_ends_a_training_and_an_open_upload(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ app = FastAPI(title="mnistctl", description=__doc__, form_limits={"max_files": 1
 app.add_middleware(lambda app: lambda *connection: limit_body(app, *connection))
 app.state.training, app.state.validating = "none", asyncio.Lock()
 try:
-    app.state.classifier = Classifier.load(os.environ.get("MNISTCTL_MODEL"))
+    app.state.classifier = Classifier.load(os.environ.get("MNISTCTL_MODEL") or None)
 except MnistctlError as error:
     sys.exit(f"mnistctl: {error}.")
 
@@ -75,7 +75,8 @@ def predict(image: UploadFile) -> Prediction:
 async def validate() -> dict[str, float]:
     """Evaluate the model on the test set. Requests wait for each other."""
     async with app.state.validating:
-        test = await asyncio.to_thread(load_dataset, "test", os.environ.get("MNISTCTL_DATA_DIR"))
+        directory = os.environ.get("MNISTCTL_DATA_DIR") or None
+        test = await asyncio.to_thread(load_dataset, "test", directory)
         report = await asyncio.to_thread(evaluate, app.state.classifier, test)
     return {"accuracy": report.accuracy, "loss": report.loss}
 
@@ -101,8 +102,14 @@ async def train() -> dict[str, str]:
 
 def finish_training(process: Popen[str], folder: TemporaryDirectory[str]) -> None:
     """Wait for the end of the training, and use its model."""
-    with folder:
-        error = process.communicate()[1].strip() or f"exit status {process.returncode}"
-        if process.returncode == 0:
+    try:
+        with folder:
+            errors = process.communicate()[1].strip()
+            if process.returncode:
+                raise MnistctlError(errors or f"exit status {process.returncode}")
             app.state.classifier = Classifier.load(f"{folder.name}/model.onnx")
-    app.state.training = f"failed: {error}" if process.returncode else "finished"
+    except (MnistctlError, OSError) as error:
+        app.state.training = f"failed: {error}"
+    else:
+        app.state.training = "finished"
+    atexit.unregister(process.kill)
