@@ -69,9 +69,15 @@ def measure(way: Way, paths: Sequence[Path]) -> Probabilities:
     return np.stack([way(path) for path in paths])
 
 
+def is_wrong(probabilities: Probabilities, labels: NDArray[np.int64]) -> NDArray[np.bool]:
+    """Say of each image whether it is refused or its most probable digit is not its label."""
+    refused: NDArray[np.bool] = (probabilities == UNKNOWN).all(axis=1)
+    return refused | (probabilities.argmax(axis=1) != labels)
+
+
 def row(name: str, test: str, probabilities: Probabilities, labels: NDArray[np.int64]) -> list[str]:
     """Return a row of the table."""
-    wrong = probabilities.argmax(axis=1) != labels
+    wrong = is_wrong(probabilities, labels)
     confident = wrong & (probabilities.max(axis=1) >= CONFIDENT)
     likelihood = probabilities[np.arange(len(labels)), labels].clip(1e-12)
     return [
@@ -102,9 +108,8 @@ def draw_mistakes(
 ) -> Image.Image:
     """Draw the misclassified images with their label, answer and confidence."""
     tiles = [
-        draw(paths[i], f"{labels[i]} as {values.argmax()} ({values.max():.0%})")
-        for i, values in enumerate(probabilities)
-        if values.argmax() != labels[i]
+        draw(paths[i], f"{labels[i]} as {probabilities[i].argmax()} ({probabilities[i].max():.0%})")
+        for i in is_wrong(probabilities, labels).nonzero()[0].tolist()
     ]
     rows, columns = max(1, -(-len(tiles) // COLUMNS)), min(max(1, len(tiles)), COLUMNS)
     width, height = 2 * SIDE + 8, SIDE + CAPTION + 8

@@ -147,8 +147,10 @@ def measure_beside_another(folder: Path) -> Row:
     for _ in range(3):
         alone.append(run(command))
         with subprocess.Popen(other, stderr=subprocess.DEVNULL) as process:
-            beside.append(run(command))
-            process.terminate()
+            try:
+                beside.append(run(command))
+            finally:
+                process.terminate()
     return (
         "`mnistctl train --epochs 1` beside another training",
         f"{seconds(beside):.2f} s",
