@@ -66,6 +66,10 @@ def main() -> int:
     except MemoryError:
         log("mnistctl: there is not enough memory.")
         return ExitStatus.FAILURE
+    except ImportError as error:  # too little memory, or an installation that is damaged
+        reason = " ".join(str(error).split())[:200]
+        log(f"mnistctl: a package cannot be imported ({reason}): give more memory, or reinstall.")
+        return ExitStatus.FAILURE
     except OutputClosed:
         return ExitStatus.OK
     except Stopped as stop:
@@ -134,6 +138,7 @@ def train(
         TrainSettings(**overrides)  # type: ignore[arg-type]
     except MnistctlError as error:
         raise typer.BadParameter(str(error)) from error
+    _check_working_directory()
     if os.path.realpath(output) in map(os.path.realpath, filter(None, (checkpoint, resume))):
         raise typer.BadParameter("is also the checkpoint: name another", param_hint="'--output'")
 
@@ -155,7 +160,7 @@ def train(
             )
     except Stopped:
         if is_first:
-            log(f"mnistctl: stopped; {_resume_hint(checkpoint, distributed.count())}")
+            log(f"mnistctl: stopped; {_resume_hint(checkpoint, resume, distributed.count())}")
         raise
     if evaluation is None:  # the first process prints
         return
@@ -166,13 +171,29 @@ def train(
         terminal.emit(f"{output}  test accuracy {terminal.percent(evaluation.accuracy)}")
 
 
-def _resume_hint(checkpoint: Path | None, processes: int) -> str:
+def _resume_hint(checkpoint: Path | None, resumed: Path | None, processes: int) -> str:
     if checkpoint is None:
         return "nothing was saved (no --checkpoint)"
-    resume = ["--resume", str(checkpoint)]
-    if processes > 1:
-        return f"resume with the same command and: {shlex.join(resume)}"
-    return f"resume with: {shlex.join(['mnistctl', *sys.argv[1:], *resume])}"
+    option = [] if checkpoint == resumed else ["--resume", str(checkpoint)]
+    if processes == 1:
+        return f"resume with: {' '.join(map(_shell_word, ['mnistctl', *sys.argv[1:], *option]))}"
+    addition = f" and: {' '.join(map(_shell_word, option))}" if option else ""
+    return f"resume with the same command{addition}"
+
+
+def _shell_word(argument: str) -> str:
+    r"""Quote an argument for a shell: $'a\xff' is what cannot be printed otherwise."""
+    if display_path(argument) == argument:
+        return shlex.quote(argument)
+    escaped = argument.replace("\\", r"\\").replace("'", r"\'")
+    return f"$'{display_path(escaped)}'"
+
+
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError as error:
+        raise MnistctlError("the working directory does not exist: change to another") from error
 
 
 def _require_training_packages() -> None:
@@ -209,7 +230,9 @@ def validate(
     _refuse_torchrun()
     if min_accuracy is not None and not 0 <= min_accuracy <= 100:
         raise typer.BadParameter("must be from 0 to 100", param_hint="'--min-accuracy'")
-    if model and mistakes and os.path.realpath(model) == os.path.realpath(mistakes):
+    if mistakes:
+        _check_working_directory()
+    if mistakes and model and os.path.realpath(model) == os.path.realpath(mistakes):
         raise typer.BadParameter("is also the model: name another", param_hint="'--mistakes'")
     _limit_blas_threads()
     from mnistctl import evaluation, files
@@ -305,7 +328,7 @@ def predict(
 
 
 def _refuse_torchrun() -> None:
-    count = os.environ.get("WORLD_SIZE", "1")
+    count = os.environ.get("WORLD_SIZE") or "1"
     if count != "1":
         raise typer.BadParameter(
             f"is {count!r}, but only train runs in several processes: start without torchrun",

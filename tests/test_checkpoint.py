@@ -78,6 +78,15 @@ def test_checkpoint_round_trips(path: Path) -> None:
     assert all(torch.equal(found.tensors[name], tensors[name]) for name in tensors)
 
 
+def test_the_path_of_a_checkpoint_need_not_be_utf_8(valid: bytes, data: Dataset) -> None:
+    path = Path(os.fsdecode(b"\xff.ckpt"))
+    try:
+        path.write_bytes(valid)
+    except OSError:
+        pytest.skip("this filesystem has only names in UTF-8")
+    assert Training.resume(path, {}, data, CPU).step > 0
+
+
 def test_it_has_the_weights_the_optimizer_the_sums_and_the_settings(valid: bytes) -> None:
     metadata, tensors = parts(valid)
     assert json.loads(metadata["settings"]) == SETTINGS.to_dict()

@@ -275,6 +275,14 @@ def test_a_reader_that_has_left_before_is_not_an_error(run: Run, argument: str) 
     assert (result.returncode, result.stderr) == (ExitStatus.OK, b"")
 
 
+@pytest.mark.parametrize("command", ["train", "validate --mistakes mistakes.png"])
+def test_a_working_directory_that_was_deleted_is_one_sentence(command: str, tmp_path: Path) -> None:
+    result = shell(f"mkdir gone; cd gone; rmdir ../gone; mnistctl {command}", tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    sentence = "mnistctl: the working directory does not exist: change to another.\n"
+    assert one_sentence(result.stderr) == sentence
+
+
 def test_standard_input_that_is_closed_is_named(digits: Path) -> None:
     result = shell("mnistctl predict - <&-", digits)
     assert result.returncode == ExitStatus.FAILURE

@@ -218,7 +218,6 @@ def test_a_single_process_of_torchrun_is_an_ordinary_one(tmp_path: Path, digit_p
     ("name", "value", "limits"),
     [
         ("WORLD_SIZE", "0", "1 to 100000"),
-        ("WORLD_SIZE", "", "1 to 100000"),
         ("RANK", "2", "0 to 1"),
         ("RANK", "-1", "0 to 1"),
         ("LOCAL_RANK", "one", "0 to 1"),

@@ -20,7 +20,7 @@ from support import MNISTCTL, names, run_program, write_mnist
 from torch import nn
 
 import mnistctl.training
-from mnistctl import signals, terminal
+from mnistctl import cli, signals, terminal
 from mnistctl.classifier import Classifier
 from mnistctl.dataset import load_dataset
 from mnistctl.errors import ExitStatus
@@ -322,6 +322,27 @@ def test_a_signal_after_the_last_epoch_says_how_to_resume(
     assert names(tmp_path) == ["run.ckpt"]
 
 
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [(b"a'b", "'a'\"'\"'b'"), (b"a\nb", r"$'a\nb'"), (b"\xff\\'", r"$'\xff\\\''")],
+)
+def test_the_command_that_resumes_has_each_path_as_bash_reads_it(
+    name: bytes, printed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mnistctl", "train"])
+    hint = cli._resume_hint(Path(os.fsdecode(name)), None, 1)
+    assert hint == f"resume with: mnistctl train --resume {printed}"
+    assert subprocess.check_output(["bash", "-c", f"printf %s {printed}"]) == name
+
+
+def test_the_command_that_resumes_a_resumed_training_is_the_same_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = Path("run.ckpt")
+    monkeypatch.setattr(sys, "argv", ["mnistctl", "train", "--resume", "run.ckpt"])
+    assert cli._resume_hint(path, path, 1) == "resume with: mnistctl train --resume run.ckpt"
+
+
 # A training that is refused
 
 
@@ -463,5 +484,7 @@ def test_a_module_of_mnistctl_that_cannot_be_imported_is_no_broken_pytorch(
 ) -> None:
     monkeypatch.delattr(mnistctl.training, "loop", raising=False)
     monkeypatch.setitem(sys.modules, "mnistctl.training.loop", None)
-    with pytest.raises(ImportError, match=r"mnistctl\.training\.loop"):
-        run_main("train", cwd=tmp_path)
+    result = run_main("train", cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    reason = "a package cannot be imported (import of mnistctl.training.loop halted"
+    assert reason in one_sentence(result.stderr)

@@ -62,13 +62,16 @@ def read(path: Path) -> Checkpoint:
     try:
         if path.stat().st_size > _MAX_BYTES or not path.is_file():
             raise path_error(path, INVALID)
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = path.read_bytes()
+        tensors = safetensors.torch.load(content)
     except OSError as error:
         raise read_error(path, error) from error
-    except safetensors.SafetensorError as error:
+    except (KeyError, safetensors.SafetensorError) as error:
         raise path_error(path, INVALID) from error
+    # safetensors reads metadata only from a file whose name is UTF-8. They are in the JSON object
+    # at the start, after its length.
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     version = metadata.get("mnistctl", __version__)
     if version != __version__:
         writer = f"mnistctl {display_path(version)[:64]}, not {__version__}"

@@ -26,7 +26,7 @@ def join() -> None:
     Raises:
         MnistctlError: a variable is damaged, or the processes do not find each other.
     """
-    if "WORLD_SIZE" not in os.environ or (processes := _variable("WORLD_SIZE", 1, 100_000)) == 1:
+    if not os.environ.get("WORLD_SIZE") or (processes := _variable("WORLD_SIZE", 1, 100_000)) == 1:
         return
     _variable("RANK", 0, processes - 1)
     _variable("LOCAL_RANK", 0, processes - 1)
