@@ -254,6 +254,14 @@ def test_a_training_that_diverges_names_the_epoch_and_the_remedy(data: Dataset) 
         training.run()
 
 
+def test_a_training_that_diverges_in_its_last_step_is_refused_too(data: Dataset) -> None:
+    settings = TrainSettings(epochs=1, batch_size=200, learning_rate=1e30, threads=1)
+    training = Training(settings, data, CPU)
+    training.run()
+    with pytest.raises(MnistctlError, match="training diverged in epoch 1 "):
+        training.calibrate()
+
+
 def test_a_training_that_diverged_does_not_replace_the_checkpoint(
     data: Dataset, tmp_path: Path
 ) -> None:

@@ -191,11 +191,10 @@ class Training:
         Raises:
             MnistctlError: the training diverged, or the file cannot be written.
         """
-        tensors = self._tensors()
-        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        if not all(tensor.isfinite().all() for tensor in self._tensors().values()):
             raise self._divergence()
         if distributed.rank() == 0:
-            state = (self._checksum, distributed.count(), self.step, tensors)
+            state = (self._checksum, distributed.count(), self.step, self._tensors())
             checkpoint.write(path, Checkpoint(self.settings, *state))
 
     def run(
@@ -234,6 +233,9 @@ class Training:
         Smoothed labels make it less confident than it should be. Dividing its logits by a
         temperature corrects that (C. Guo et al., "On calibration of modern neural networks", 2017).
         Augmented training images, nearly as hard as unseen ones, are used to choose it.
+
+        Raises:
+            MnistctlError: the training diverged.
         """
         torch.manual_seed(self.settings.seed)
         network: nn.Sequential = copy.deepcopy(self.network).eval()
@@ -248,6 +250,8 @@ class Training:
             )
             temperatures = torch.logspace(-1, 1, 200).tolist()
             losses = [functional.cross_entropy(logits / t, labels).item() for t in temperatures]
+        if not math.isfinite(min(losses)):
+            raise self._divergence()
         temperature = temperatures[losses.index(min(losses))]
         with torch.no_grad():
             for parameter in network[-1].parameters():
@@ -358,7 +362,6 @@ class Training:
         )
 
     def _divergence(self) -> MnistctlError:
-        """Return the error that the last step has made a number that is not finite."""
         epoch = math.ceil(self.step / self._batches)
         return MnistctlError(
             f"training diverged in epoch {epoch} (the loss is not a finite number): try an --lr "
