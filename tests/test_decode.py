@@ -63,6 +63,11 @@ def test_transparency_lies_over_white() -> None:
     assert decode(saved(image)).tolist() == [[255, 0, 100]]
 
 
+def test_a_transparent_tone_of_16_bits_lies_over_white() -> None:
+    image = Image.fromarray(np.array([[0, 257, 65535]], np.uint16))
+    assert decode(saved(image, transparency=0)).tolist() == [[255, 1, 255]]
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_rotation_of_a_camera_is_undone(orientation: int, classifier: Classifier) -> None:
     undo = {2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}.get(orientation, [])
@@ -72,6 +77,11 @@ def test_rotation_of_a_camera_is_undone(orientation: int, classifier: Classifier
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert_seven(saved(image, "JPEG", exif=exif), classifier)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG"])
+def test_damaged_exif_data_is_ignored(form: str, classifier: Classifier) -> None:
+    assert_seven(saved(dark_seven(), form, exif=b"Exif\0\0garbage!"), classifier)
 
 
 def test_first_frame_of_an_animation_is_read(mnist_test: Dataset, classifier: Classifier) -> None:

@@ -87,7 +87,7 @@ def _greyscale(file: BinaryIO) -> NDArray[np.uint8]:
             opened.load()
             image = _reduce(_without_padding(opened, draft[1]) if draft else opened)
     if "exif" in image.info:
-        image = ImageOps.exif_transpose(image)
+        image = _upright(image)
     if image.mode == "I":  # 16 bits
         return (np.asarray(image) // 257).clip(0, 255).astype(np.uint8)
     if image.mode == "F":  # 0 to 1
@@ -96,6 +96,16 @@ def _greyscale(file: BinaryIO) -> NDArray[np.uint8]:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.asarray(image if image.mode == "L" else image.convert("L"), np.uint8)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image turned as its EXIF says, or as it is if that is damaged."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow raises nearly anything
+        return image
 
 
 def _has_one_scan(jpeg: BinaryIO) -> bool:
@@ -140,6 +150,9 @@ def _reduce(image: Image.Image) -> Image.Image:
     elif image.mode in ("P", "PA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif image.mode.startswith("I;16"):
+        transparent = image.info.get("transparency")
         image = image.convert("I")
+        if transparent is not None:  # the grey level that means transparency
+            image.paste(65535, mask=Image.fromarray(np.asarray(image) == transparent))
     factor = max(image.size) // _WORKING_SIDE
     return image.reduce(factor) if factor > 1 else image
