@@ -37,6 +37,18 @@ def read_list(path: Path, *, null: bool = False) -> list[str]:
     return paths
 
 
+def test_pipes_and_devices_in_a_directory_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "1.png", "4.png")
+    os.mkfifo(tmp_path / "2.png")
+    (tmp_path / "3.png").symlink_to("/dev/zero")
+    assert expanded(tmp_path) == ["1.png", "4.png"]
+
+
+def test_a_link_to_a_missing_image_in_a_directory_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "1.png").symlink_to("missing.png")
+    assert expanded(tmp_path) == ["1.png"]
+
+
 def test_directories_may_be_deeper_than_python_recurses(tmp_path: Path) -> None:
     folder = str(tmp_path)
     try:

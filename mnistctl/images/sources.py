@@ -110,7 +110,18 @@ def _image_files(directory: str) -> Iterator[str | Failure]:
         except OSError as error:
             yield Failure(path, read_error(path, error))
         else:
-            waiting += [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+            waiting += [
+                (entry.path, entry.is_dir(follow_symlinks=False))
+                for entry in entries
+                if not _is_special(entry)
+            ]
+
+
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    """Say whether an entry is, or links to, a pipe or a device, which may never end."""
+    # What a link misses is reported when it is read.
+    is_known = entry.is_file() or entry.is_dir() or not os.path.exists(entry)  # noqa: PTH110
+    return not is_known
 
 
 def _split(file: BinaryIO, end: bytes) -> Iterator[bytes]:
