@@ -19,9 +19,9 @@ _MOUNTS = Path("/proc/self/mountinfo")
 def replace(path: Path) -> Iterator[BinaryIO]:
     """Open a new file that replaces ``path`` when the block ends without an error.
 
-    After an error, ``path`` is unchanged. A symbolic link stays a link. A signal waits for the end
-    of the block. As in safetensors, the content goes to a temporary file in the same directory,
-    which ``os.replace`` then renames.
+    After an error, ``path`` is unchanged. A symbolic link stays a link, and the mode of an earlier
+    file is kept. A signal waits for the end of the block. As in safetensors, the content goes to a
+    temporary file in the same directory, which ``os.replace`` then renames.
 
     Raises:
         MnistctlError: ``path`` cannot be written.
@@ -33,6 +33,8 @@ def replace(path: Path) -> Iterator[BinaryIO]:
             with temporary.open("xb") as file:
                 yield file
                 file.flush()
+                with suppress(OSError):  # a new file, or a filesystem without modes
+                    os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
                 os.fsync(file.fileno())
             temporary.replace(target)
         except OSError as error:

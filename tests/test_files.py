@@ -67,6 +67,12 @@ def test_mode_is_that_of_any_new_file(tmp_path: Path) -> None:
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
+def test_mode_of_an_earlier_file_is_kept(earlier: Path) -> None:
+    earlier.chmod(0o640)
+    write(earlier)
+    assert earlier.stat().st_mode & 0o777 == 0o640
+
+
 def test_symbolic_link_stays_a_link(earlier: Path) -> None:
     link = earlier.with_name("link")
     link.symlink_to(earlier)
