@@ -51,6 +51,26 @@ class Dataset:
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
 
+    def __post_init__(self) -> None:
+        """Check the arrays.
+
+        Raises:
+            TypeError: they are not arrays of NumPy.
+            ValueError: they have another dtype, shape or class.
+        """
+        images, labels = self.images, self.labels
+        for name, values in (("images", images), ("labels", labels)):
+            if not isinstance(values, np.ndarray):
+                raise TypeError(f"{name} must be an array of NumPy, not {type(values).__name__}")
+        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
+            form = f"{images.dtype} {images.shape}"
+            raise ValueError(f"images must be uint8 (count, {SIDE}, {SIDE}), not {form}")
+        if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
+            form = f"{labels.dtype} {labels.shape}"
+            raise ValueError(f"labels must be uint8 ({len(images)},), not {form}")
+        if (labels >= CLASSES).any():
+            raise ValueError(f"labels must be from 0 to {CLASSES - 1}, not {labels.max()}")
+
     def __len__(self) -> int:
         return len(self.labels)
 

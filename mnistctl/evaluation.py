@@ -78,8 +78,12 @@ def evaluate(classifier: Classifier, dataset: Dataset) -> Report:
 
     Raises:
         MnistctlError: as :meth:`Classifier.logits`, or no thread can be started.
+        TypeError: an argument has another type.
         ValueError: the data set has no images.
     """
+    for argument, expected in ((classifier, Classifier), (dataset, Dataset)):
+        if not isinstance(argument, expected):
+            raise TypeError(f"evaluate takes a {expected.__name__}, not {type(argument).__name__}")
     if not len(dataset):
         raise ValueError("the data set has no images")
     batches = [dataset.images[i : i + _BATCH] for i in range(0, len(dataset), _BATCH)]

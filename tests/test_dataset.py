@@ -2,11 +2,13 @@ import gzip
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from support import error_allowed, idx, write_mnist
 
 from mnistctl import dataset
@@ -79,6 +81,28 @@ def test_directory_with_several_data_sets_is_refused_and_names_them(
     with pytest.raises(MnistctlError, match=f"^{re.escape(message)}$"):
         load_dataset("test", tmp_path)
     assert len(load_dataset("test", tmp_path / "FashionMNIST" / "raw")) == 5
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((2, 28, 28), np.float32), np.zeros(2, np.uint8), "images must be uint8"),
+        (np.zeros((2, 28, 27), np.uint8), np.zeros(2, np.uint8), r"not uint8 \(2, 28, 27\)"),
+        (np.zeros((2, 28, 28), np.uint8), np.zeros(3, np.uint8), r"labels must be uint8 \(2,\)"),
+        (np.zeros((2, 28, 28), np.uint8), np.zeros(2), r"labels must be uint8 .*not float64"),
+        (np.zeros((2, 28, 28), np.uint8), np.full(2, 10, np.uint8), "from 0 to 9, not 10"),
+    ],
+)
+def test_other_arrays_than_those_of_a_data_set_are_a_value_error(
+    images: NDArray[Any], labels: NDArray[Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Dataset(images, labels)
+
+
+def test_a_list_for_an_array_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="labels must be an array of NumPy, not list"):
+        Dataset(np.zeros((1, 28, 28), np.uint8), [1])  # type: ignore[arg-type]
 
 
 def test_data_set_directly_in_the_directory_comes_before_those_below(

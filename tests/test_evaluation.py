@@ -113,6 +113,15 @@ def test_a_thread_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyP
         evaluated([1], [1])
 
 
+def test_another_argument_than_a_classifier_and_a_data_set_is_a_type_error(
+    classifier: Classifier, mnist_test: Dataset
+) -> None:
+    with pytest.raises(TypeError, match="evaluate takes a Classifier, not str"):
+        evaluate("model.onnx", mnist_test)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="evaluate takes a Dataset, not tuple"):
+        evaluate(classifier, (mnist_test.images, mnist_test.labels))  # type: ignore[arg-type]
+
+
 def test_a_data_set_without_images_is_a_value_error() -> None:
     with pytest.raises(ValueError, match=r"^the data set has no images$"):
         evaluated([], [])
