@@ -100,6 +100,18 @@ def test_a_training_with_json_shows_no_bar_among_its_objects(
     assert [json.loads(line)["epoch"] for line in lines[1::2]] == [1, 2]
 
 
+def test_a_terminal_that_cannot_move_the_cursor_shows_no_bar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stderr = Terminal()
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setenv("TERM", "dumb")
+    with terminal.training_progress(quiet=False, json_lines=False) as report:
+        report(Progress(1, 1, 20, 20, loss=0.5, accuracy=0.9, images_per_second=1.0))
+    line = "epoch 1/1  loss 0.5000  accuracy 90.00 %  1 images/s\n"
+    assert stderr.getvalue() == line
+
+
 def test_a_closed_pipe_does_not_stop_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     os.close(reading)
