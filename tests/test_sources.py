@@ -44,8 +44,9 @@ def test_pipes_and_devices_in_a_directory_are_left_out(tmp_path: Path) -> None:
     assert expanded(tmp_path) == ["1.png", "4.png"]
 
 
-def test_a_link_to_a_missing_image_in_a_directory_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "1.png").symlink_to("missing.png")
+@pytest.mark.parametrize("target", ["missing.png", "1.png"])
+def test_a_link_that_leads_nowhere_in_a_directory_is_reported(target: str, tmp_path: Path) -> None:
+    (tmp_path / "1.png").symlink_to(target)
     assert expanded(tmp_path) == ["1.png"]
 
 

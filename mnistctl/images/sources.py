@@ -1,6 +1,7 @@
 """Which images to read: arguments, directories and lists."""
 
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -119,9 +120,13 @@ def _image_files(directory: str) -> Iterator[str | Failure]:
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
     """Say whether an entry is, or links to, a pipe or a device, which may never end."""
-    # What a link misses is reported when it is read.
-    is_known = entry.is_file() or entry.is_dir() or not os.path.exists(entry)  # noqa: PTH110
-    return not is_known
+    if entry.is_file(follow_symlinks=False):
+        return False
+    try:
+        mode = entry.stat().st_mode
+    except OSError:  # a link to nothing, which is reported when it is read
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _split(file: BinaryIO, end: bytes) -> Iterator[bytes]:
