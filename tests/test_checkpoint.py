@@ -5,6 +5,7 @@ import math
 import os
 import pickle
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,13 @@ def test_checkpoint_round_trips(path: Path) -> None:
     assert all(torch.equal(found.tensors[name], tensors[name]) for name in tensors)
 
 
-def test_the_path_of_a_checkpoint_need_not_be_utf_8(valid: bytes, data: Dataset) -> None:
-    path = Path(os.fsdecode(b"\xff.ckpt"))
-    try:
-        path.write_bytes(valid)
-    except OSError:
-        pytest.skip("this filesystem has only names in UTF-8")
-    assert Training.resume(path, {}, data, CPU).step > 0
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has only names in UTF-8")
+def test_the_path_of_a_checkpoint_need_not_be_utf_8(
+    valid: bytes, path: Path, data: Dataset
+) -> None:
+    path = path.with_name(os.fsdecode(b"\xff.ckpt"))
+    path.write_bytes(valid)
+    assert Training.resume(path, {}, data, CPU).step == 4
 
 
 def test_it_has_the_weights_the_optimizer_the_sums_and_the_settings(valid: bytes) -> None:
