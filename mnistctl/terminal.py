@@ -115,8 +115,8 @@ def training_progress(*, quiet: bool, json_lines: bool) -> Iterator[Callable[["P
                 emit_json(_epoch_to_dict(progress))
 
     # On the same terminal, the objects would break the bar.
-    can_move = os.environ.get("TERM") != "dumb"
-    on_terminal = sys.stderr is not None and sys.stderr.isatty() and can_move
+    is_dumb = os.environ.get("TERM") == "dumb"  # it cannot move the cursor
+    on_terminal = sys.stderr is not None and sys.stderr.isatty() and not is_dumb
     if quiet or not on_terminal or (json_lines and sys.stdout.isatty()):
         yield report_epoch
         return

@@ -275,6 +275,11 @@ def test_a_reader_that_has_left_before_is_not_an_error(run: Run, argument: str) 
     assert (result.returncode, result.stderr) == (ExitStatus.OK, b"")
 
 
+def test_an_empty_world_size_counts_as_unset(digit_png: Path, tmp_path: Path) -> None:
+    result = run_main("predict", digit_png, cwd=tmp_path, env={"WORLD_SIZE": ""})
+    assert (result.stdout, result.stderr) == (b"7\n", b"")
+
+
 @pytest.mark.parametrize("command", ["train", "validate --mistakes mistakes.png"])
 def test_a_working_directory_that_was_deleted_is_one_sentence(command: str, tmp_path: Path) -> None:
     program = f"""
