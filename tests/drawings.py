@@ -81,8 +81,22 @@ def _corner(pen: ImageDraw.ImageDraw) -> None:
     pen.polygon([(WIDTH, HEIGHT), (WIDTH - 90, HEIGHT), (WIDTH, HEIGHT - 90)], fill=255)
 
 
+def _two_edges(pen: ImageDraw.ImageDraw) -> None:
+    pen.rectangle((0, 0, 30, HEIGHT), fill=255)
+    pen.rectangle((0, HEIGHT - 20, WIDTH, HEIGHT), fill=255)
+
+
+def _circle(pen: ImageDraw.ImageDraw) -> None:
+    pen.ellipse((50, 10, WIDTH - 50, HEIGHT - 10), outline=255, width=4)
+
+
 def _card(pen: ImageDraw.ImageDraw) -> None:
     pen.polygon([(30, 35), (385, 25), (395, 310), (35, 320)], fill=255)
+
+
+def _flash() -> NDArray[np.float64]:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.asarray(60 + 180 * np.exp(-((x - 110) ** 2 + (y - 90) ** 2) / (2 * 150**2)))
 
 
 def _vignette() -> NDArray[np.float64]:
@@ -112,6 +126,14 @@ def _cropped(digit: Grey) -> Image.Image:
     return image.crop(Image.fromarray(ink(digit, 12) > 0.5).getbbox())
 
 
+def _screenshot(digit: Grey) -> Image.Image:
+    """Return a paint program with white bars around its black canvas."""
+    canvas = tones(10 + 230 * ink(digit))
+    image = Image.new("L", (WIDTH + 160, HEIGHT + 150), 255)
+    image.paste(canvas, (60, 100))
+    return image
+
+
 def pen_line(width: int, *, size: int = 280) -> Image.Image:
     """Return a two as a paint program draws it: black on white, with hard edges."""
     image = Image.new("L", (size, size), 255)
@@ -128,14 +150,18 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "frame at the edge": lambda d: on_paper(0.8 * ink(d), 0.8 * frame(0, 9)),
     "white frame at the edge": lambda d: tones(30 + 200 * np.maximum(ink(d), frame(0, 9))),
     "frame around the digit": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(30, 4)),
+    "circle around the digit": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * drawn(_circle)),
     "crooked frame": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(25, 4, 3)),
     "shadow along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.5 * drawn(_strip, 2)),
     "table along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.9 * drawn(_strip)),
+    "table along two edges": lambda d: on_paper(0.7 * ink(d, 7), 0.8 * drawn(_two_edges)),
+    "turned scan with black corners": lambda d: on_paper(0.8 * ink(d, 7)).rotate(9),
     "dark corner": lambda d: on_paper(0.7 * ink(d, 7), 0.6 * drawn(_corner, 3)),
     "card on a dark table": lambda d: tones(
         (40 + 180 * drawn(_card)) * (1 - 0.75 * ink(d, 6)),
     ),
     "vignette": lambda d: tones(PAPER * _vignette() * (1 - 0.7 * ink(d))),
+    "flash": lambda d: tones(_flash() * (1 - 0.7 * ink(d))),
     "ruled paper": lambda d: on_paper(0.8 * ink(d), 0.4 * rules(60)),
     "squared paper": lambda d: on_paper(0.8 * ink(d), 0.3 * rules(40, columns=True)),
     "dotted paper": lambda d: on_paper(0.8 * ink(d), 0.6 * dots(_GRID, 2)),
@@ -147,4 +173,5 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "white on black": lambda d: tones(20 + 220 * ink(d)),
     "transparent background": _transparent,
     "cropped to the ink": _cropped,
+    "screenshot of a black canvas": _screenshot,
 }

@@ -131,8 +131,26 @@ def test_thin_and_thick_strokes_are_read(classifier: Classifier, width: int, siz
     assert classifier.predict(image[np.newaxis])[0].digit == 2
 
 
+@pytest.mark.parametrize("margin", [2, 10, 60])
+def test_one_that_is_a_bar_is_read(classifier: Classifier, margin: int) -> None:
+    image = Image.new("L", (24 + 2 * margin, 150 + 2 * margin), 250)
+    image.paste(20, (margin, margin, margin + 24, margin + 150))
+    assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == 1
+
+
+def test_stroke_with_an_uneven_edge_along_the_border_is_read(classifier: Classifier) -> None:
+    image = np.full((160, 130), 250, np.uint8)
+    image[:25] = image[:, 105:] = 20
+    image[0, ::2] = 250
+    assert classifier.predict(read_image(saved(Image.fromarray(image)))[np.newaxis])[0].digit == 7
+
+
 def mostly_ink(pen: ImageDraw.ImageDraw) -> None:
     pen.rectangle((2, 2, 415, 335), fill=255)
+
+
+def block(pen: ImageDraw.ImageDraw) -> None:
+    pen.rectangle((150, 130, 230, 190), fill=255)
 
 
 @pytest.mark.parametrize(
@@ -146,8 +164,9 @@ def mostly_ink(pen: ImageDraw.ImageDraw) -> None:
         ),
         (Image.new("L", (100, 100), 250), "is blank"),
         (on_paper(drawn(mostly_ink)), "has a frame but no digit in it: crop it to one digit"),
+        (on_paper(drawn(block)), "has a block of ink but no digit: crop it to one digit"),
     ],
-    ids=["frame", "ruled paper", "squared paper", "paper", "ink"],
+    ids=["frame", "ruled paper", "squared paper", "paper", "ink", "block"],
 )
 def test_image_without_a_digit_is_refused(image: Image.Image, reason: str) -> None:
     with pytest.raises(MnistctlError, match=f"^image data: {reason}"):

@@ -5,26 +5,62 @@ from collections.abc import Callable
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageFilter
 
 from mnistctl.images import coarse
 
+# Polarity and lighting show in a small image too, and are found faster there.
+_POLARITY_SIDE = 128
 _LIGHTING_SIDE = 48
-# An image has a frame if its share of light pixels differs by more from that of its border.
-_FRAME_SHARE = 0.5
+# How much of a line of pixels has the other tone than a frame: at most, in the frame; at least, in
+# the first line within it; and at least in the first within a crooked frame.
+_FRAME_SPOTS = 0.02
+_FRAME_END = 0.67
+_CROOKED_FRAME_END = 0.85
 
 
 def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
     """Say whether ink is darker than its background.
 
-    The border is background, unless it is a frame, or the table on which the paper lies: then
-    most of the image has the other tone. Most of the image alone would not do: ink may cover more
-    than half of an image that is cropped to a thick digit.
+    Ink is narrow, so it differs more from the mean around it than the background does: the
+    skewness of these differences has the sign of the ink's. The mean around a pixel follows the
+    lighting. A frame at the edge, or the table around the paper, is cut off first.
     """
-    light = grey > (int(grey.min()) + int(grey.max())) / 2
-    border = np.concatenate((light[0], light[-1], light[:, 0], light[:, -1])).mean()
-    is_frame = abs(light.mean() - border) > _FRAME_SHARE
-    return bool((light.mean() if is_frame else border) > 0.5)
+    small = _thumbnail(grey, _POLARITY_SIDE)
+    middle = (int(small.min()) + int(small.max())) / 2
+    inside = _without_frame(small, middle)
+    light = inside > middle
+    if light.all() or not light.any():
+        return bool(light.all())
+    around = Image.fromarray(inside).filter(ImageFilter.BoxBlur(max(inside.shape) // 4))
+    differences = inside - np.asarray(around, np.float32)
+    return bool((differences * differences * differences).sum() < 0)
+
+
+def _without_frame(image: NDArray[np.uint8], middle: float) -> NDArray[np.uint8]:
+    inside = image
+    sides_without = 0
+    while sides_without < 4:
+        depth = _frame_depth(inside > middle)
+        sides_without = 0 if depth else sides_without + 1
+        inside = np.rot90(inside[depth:])
+    # A one that is a bar has straight sides too, but is narrow.
+    return inside if min(inside.shape) > max(inside.shape) / 2 else image
+
+
+def _frame_depth(light: NDArray[np.bool_]) -> int:
+    """Return how many lines of a frame are at the top of an image; 0 if there is no frame.
+
+    They have one tone, and the line after them mostly the other. In a crooked frame, lines of both
+    tones come between.
+    """
+    tone = light[0].mean() > 0.5
+    other = (light != tone).mean(axis=1)
+    straight = int(np.argmax(other > _FRAME_SPOTS))
+    crooked = min(straight + max(1, len(light) // 16), len(light) - 1)
+    if other[straight] >= _FRAME_END:
+        return straight
+    return crooked if straight and other[crooked] >= _CROOKED_FRAME_END else 0
 
 
 def remove_lighting(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -33,12 +69,17 @@ def remove_lighting(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     The background is the morphological opening of the image: it removes what is narrower than a
     window, and the window is wider than any stroke.
     """
+    small = _thumbnail(grey, _LIGHTING_SIDE)
+    radius = max(1, max(small.shape) // 6)
+    opening = _slide(_slide(small, radius, np.min), radius, np.max)
     image = Image.fromarray(grey)
-    small = image.copy()
-    small.thumbnail((_LIGHTING_SIDE, _LIGHTING_SIDE), Image.Resampling.BOX)
-    radius = max(1, max(small.size) // 6)
-    opening = _slide(_slide(np.asarray(small), radius, np.min), radius, np.max)
     return np.asarray(ImageChops.subtract(image, Image.fromarray(opening).resize(image.size)))
+
+
+def _thumbnail(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    image = Image.fromarray(grey)
+    image.thumbnail((side, side), Image.Resampling.BOX)
+    return np.asarray(image)
 
 
 def _slide(

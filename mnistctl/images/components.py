@@ -84,7 +84,7 @@ def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArra
 def _is_frame(others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:
     """Say whether a component frames another: its pixels are at the four sides of its box."""
     left, top, right, bottom = box.tolist()
-    x, y = (right - left) // 8, (bottom - top) // 8
+    x, y = (right - left) // 6, (bottom - top) // 6
     inside = mask[top + y : bottom - y, left + x : right - x]
     if inside.sum() > 0.1 * mask.sum():
         return False

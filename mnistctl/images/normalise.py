@@ -30,6 +30,9 @@ _FRAME_COVER = 0.33
 # the image no more than the rest.
 _MOST_CROSSINGS = 8
 _EVEN_COVER = 1.1
+# A thick digit covers up to 0.8 of its box. A one that is a bar may cover more, and is narrow.
+_BLOCK_COVER = 0.85
+_BAR_ASPECT = 2
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,11 @@ def find(grey: NDArray[np.uint8]) -> Found:
         return Found(as_input(light), is_dark=True, box=(0, 0, 1, 1))
     ink = _find_ink(remove_lighting(light))
     left, top, right, bottom = Image.fromarray(ink >= 0.5).getbbox() or (0, 0, 1, 1)
+    digit = ink[top:bottom, left:right]
+    _check_more_than_a_block(digit)
     height, width = grey.shape
     box = (left / width, top / height, right / width, bottom / height)
-    return Found(_centre(_fit(ink[top:bottom, left:right])), is_dark, box)
+    return Found(_centre(_fit(digit)), is_dark, box)
 
 
 def _is_mnist(grey: NDArray[np.uint8]) -> bool:
@@ -124,9 +129,22 @@ def _check_more_than_lines(ink: NDArray[np.bool_]) -> None:
         raise MnistctlError("has a frame but no digit in it: crop it to one digit")
     y, x = (length // 4 for length in ink.shape)
     middle = ink[y : len(ink) - y, x : len(ink[0]) - x]
-    crossings = (border & ~np.roll(border, 1)).sum()
-    if crossings > _MOST_CROSSINGS and middle.mean() < _EVEN_COVER * ink.mean():
+    if _runs(border) > _MOST_CROSSINGS and middle.mean() < _EVEN_COVER * ink.mean():
         raise MnistctlError("has lines but no digit between them: crop it to one digit")
+
+
+def _check_more_than_a_block(digit: NDArray[np.float32]) -> None:
+    """Raise MnistctlError if ink fills its box, and the box is too wide for a one that is a bar."""
+    if digit.mean() > _BLOCK_COVER and max(digit.shape) < _BAR_ASPECT * min(digit.shape):
+        raise MnistctlError("has a block of ink but no digit: crop it to one digit")
+
+
+def _runs(border: NDArray[np.bool_]) -> int:
+    """Count the runs of ink along a border; a gap of less than a hundredth of it ends none."""
+    closed = border.copy()
+    for shift in range(1, len(border) // 300 + 1):
+        closed |= np.roll(border, shift) | np.roll(border, -shift)
+    return int((closed & ~np.roll(closed, 1)).sum())
 
 
 def _keep_digit(ink: NDArray[np.float32]) -> NDArray[np.float32]:
