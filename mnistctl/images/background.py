@@ -16,7 +16,7 @@ _LIGHTING_SIDE = 48
 # the first line within it; and at least in the first within a crooked frame.
 _FRAME_SPOTS = 0.02
 _FRAME_END = 0.67
-_CROOKED_FRAME_END = 0.85
+_CROOKED_FRAME_END = 0.8
 
 
 def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
@@ -30,8 +30,8 @@ def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
     middle = (int(small.min()) + int(small.max())) / 2
     inside = _without_frame(small, middle)
     light = inside > middle
-    if light.all() or not light.any():
-        return bool(light.all())
+    if light.all() or not light.any():  # empty paper, or a one that is a bar
+        return bool(light.all()) == (min(light.shape) > max(light.shape) / 2)
     around = Image.fromarray(inside).filter(ImageFilter.BoxBlur(max(inside.shape) // 4))
     differences = inside - np.asarray(around, np.float32)
     return bool((differences * differences * differences).sum() < 0)
@@ -44,8 +44,8 @@ def _without_frame(image: NDArray[np.uint8], middle: float) -> NDArray[np.uint8]
         depth = _frame_depth(inside > middle)
         sides_without = 0 if depth else sides_without + 1
         inside = np.rot90(inside[depth:])
-    # A one that is a bar has straight sides too, but is narrow.
-    return inside if min(inside.shape) > max(inside.shape) / 2 else image
+    # A one that is a bar has straight sides too, but is smaller.
+    return inside if inside.size > image.size / 3 else image
 
 
 def _frame_depth(light: NDArray[np.bool_]) -> int:
@@ -57,7 +57,7 @@ def _frame_depth(light: NDArray[np.bool_]) -> int:
     tone = light[0].mean() > 0.5
     other = (light != tone).mean(axis=1)
     straight = int(np.argmax(other > _FRAME_SPOTS))
-    crooked = min(straight + max(1, len(light) // 16), len(light) - 1)
+    crooked = min(straight + max(1, len(light) // 10), len(light) - 1)
     if other[straight] >= _FRAME_END:
         return straight
     return crooked if straight and other[crooked] >= _CROOKED_FRAME_END else 0
