@@ -126,6 +126,14 @@ def _cropped(digit: Grey) -> Image.Image:
     return image.crop(Image.fromarray(ink(digit, 12) > 0.5).getbbox())
 
 
+def _close_frame(digit: Grey) -> Image.Image:
+    image = on_paper(0.8 * ink(digit))
+    left, top, right, bottom = Image.fromarray(ink(digit) > 0.5).getbbox() or (0, 0, 0, 0)
+    box = (left - 18, top - 18, right + 17, bottom + 17)
+    ImageDraw.Draw(image).rectangle(box, outline=45, width=8)
+    return image
+
+
 def _screenshot(digit: Grey) -> Image.Image:
     """Return a paint program with white bars around its black canvas."""
     canvas = tones(10 + 230 * ink(digit))
@@ -150,6 +158,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "frame at the edge": lambda d: on_paper(0.8 * ink(d), 0.8 * frame(0, 9)),
     "white frame at the edge": lambda d: tones(30 + 200 * np.maximum(ink(d), frame(0, 9))),
     "frame around the digit": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(30, 4)),
+    "frame close to the digit": _close_frame,
     "circle around the digit": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * drawn(_circle)),
     "crooked frame": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(25, 4, 3)),
     "shadow along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.5 * drawn(_strip, 2)),
@@ -163,6 +172,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "vignette": lambda d: tones(PAPER * _vignette() * (1 - 0.7 * ink(d))),
     "flash": lambda d: tones(_flash() * (1 - 0.7 * ink(d))),
     "ruled paper": lambda d: on_paper(0.8 * ink(d), 0.4 * rules(60)),
+    "darkly ruled paper": lambda d: on_paper(0.8 * ink(d), 0.5 * rules(60)),
     "squared paper": lambda d: on_paper(0.8 * ink(d), 0.3 * rules(40, columns=True)),
     "dotted paper": lambda d: on_paper(0.8 * ink(d), 0.6 * dots(_GRID, 2)),
     "specks": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * dots([(12, 20), (400, 300), (30, 320)], 4)),

@@ -31,7 +31,8 @@ def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
     inside = _without_frame(small, middle)
     light = inside > middle
     if light.all() or not light.any():  # empty paper, or a one that is a bar
-        return bool(light.all()) == (min(light.shape) > max(light.shape) / 2)
+        is_paper = min(light.shape) > max(light.shape) / 2
+        return bool(light[0, 0] == is_paper)
     around = Image.fromarray(inside).filter(ImageFilter.BoxBlur(max(inside.shape) // 4))
     differences = inside - np.asarray(around, np.float32)
     return bool((differences * differences * differences).sum() < 0)

@@ -21,8 +21,12 @@ def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
         bool, same shape: the digit with a narrow margin.
     """
     factor = coarse.coarse_factor(ink.shape)
+    small = coarse.reduce(ink.astype(np.uint8), factor)
+    # Before the digit is widened: it may be near a frame.
+    labels, boxes = components(small > 0)
+    small *= np.isin(labels, _by_size(labels, boxes) + 1)
     # Wider by a pixel, the pieces of a broken stroke touch.
-    labels, boxes = components(coarse.widen(coarse.reduce(ink.astype(np.uint8), factor)) > 0)
+    labels, boxes = components(coarse.widen(small) > 0)
     digit = np.isin(labels, _digit_labels(labels, boxes)).astype(np.uint8)
     return coarse.enlarge(digit, factor, ink.shape) > 0
 
@@ -71,14 +75,20 @@ def _lowest_reachable(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]
 
 def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the labels of the largest component that is not a frame, and of those near it."""
-    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    order = np.argsort(-sides, kind="stable")
+    order = _by_size(labels, boxes)
+    sides = (boxes[order, 2:] - boxes[order, :2]).max(axis=1)
+    main, side = boxes[order[0]], sides[0]
+    distance = np.maximum(boxes[order, :2] - main[2:], main[:2] - boxes[order, 2:]).max(axis=1)
+    is_part = (sides >= _LEAST_SIDE * side) & (distance <= _GREATEST_DISTANCE * side)
+    return np.asarray(order[is_part] + 1)
+
+
+def _by_size(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the indices of components, the largest first, without frames around the others."""
+    order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).max(axis=1), kind="stable")
     while len(order) > 1 and _is_frame(boxes[order[1:]], labels == order[0] + 1, boxes[order[0]]):
         order = order[1:]
-    main, side = boxes[order[0]], sides[order[0]]
-    distance = np.maximum(boxes[order, :2] - main[2:], main[:2] - boxes[order, 2:]).max(axis=1)
-    is_part = (sides[order] >= _LEAST_SIDE * side) & (distance <= _GREATEST_DISTANCE * side)
-    return np.asarray(order[is_part] + 1)
+    return order
 
 
 def _is_frame(others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:

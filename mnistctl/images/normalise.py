@@ -21,7 +21,7 @@ _BOX = 20
 _MIN_CONTRAST = 32
 # What must be left of a digit without what is connected to the border: of its contrast, and of
 # the image's longer side. A digit that itself touches the border keeps less.
-_LEAST_CONTRAST_LEFT = 0.4
+_LEAST_CONTRAST_LEFT = 0.35
 _LEAST_SIDE_LEFT = 0.1
 # A frame covers more of the border than a digit that touches it, and less of the image.
 _FRAME_BORDER = 0.67
