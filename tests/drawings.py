@@ -172,7 +172,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "vignette": lambda d: tones(PAPER * _vignette() * (1 - 0.7 * ink(d))),
     "flash": lambda d: tones(_flash() * (1 - 0.7 * ink(d))),
     "ruled paper": lambda d: on_paper(0.8 * ink(d), 0.4 * rules(60)),
-    "darkly ruled paper": lambda d: on_paper(0.8 * ink(d), 0.5 * rules(60)),
+    "darkly ruled paper": lambda d: on_paper(0.8 * ink(d), 0.48 * rules(60)),
     "squared paper": lambda d: on_paper(0.8 * ink(d), 0.3 * rules(40, columns=True)),
     "dotted paper": lambda d: on_paper(0.8 * ink(d), 0.6 * dots(_GRID, 2)),
     "specks": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * dots([(12, 20), (400, 300), (30, 320)], 4)),
