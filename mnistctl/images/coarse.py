@@ -14,9 +14,12 @@ def coarse_factor(shape: tuple[int, ...]) -> int:
 
 def reduce(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """Return the maximum of each block of ``factor`` by ``factor`` pixels: no line gets lost."""
-    height, width = image.shape
-    rows = np.maximum.reduceat(image, range(0, height, factor), axis=0)
-    return np.maximum.reduceat(rows, range(0, width, factor), axis=1)
+    for _ in range(2):  # rows, then columns: along the first axis, NumPy is ten times as fast
+        height, width = image.shape
+        padded = np.zeros((-(-height // factor) * factor, width), np.uint8)
+        padded[:height] = image
+        image = np.ascontiguousarray(padded.reshape(-1, factor, width).max(axis=1).T)
+    return image
 
 
 def enlarge(image: NDArray[np.uint8], factor: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
