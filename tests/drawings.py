@@ -86,10 +86,6 @@ def _two_edges(pen: ImageDraw.ImageDraw) -> None:
     pen.rectangle((0, HEIGHT - 20, WIDTH, HEIGHT), fill=255)
 
 
-def _circle(pen: ImageDraw.ImageDraw) -> None:
-    pen.ellipse((50, 10, WIDTH - 50, HEIGHT - 10), outline=255, width=4)
-
-
 def _card(pen: ImageDraw.ImageDraw) -> None:
     pen.polygon([(30, 35), (385, 25), (395, 310), (35, 320)], fill=255)
 
@@ -159,7 +155,6 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "white frame at the edge": lambda d: tones(30 + 200 * np.maximum(ink(d), frame(0, 9))),
     "frame around the digit": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(30, 4)),
     "frame close to the digit": _close_frame,
-    "circle around the digit": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * drawn(_circle)),
     "crooked frame": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(25, 4, 3)),
     "shadow along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.5 * drawn(_strip, 2)),
     "table along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.9 * drawn(_strip)),

@@ -138,6 +138,30 @@ def test_one_that_is_a_bar_is_read(classifier: Classifier, margin: int) -> None:
     assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == 1
 
 
+SEVEN = [[(60, 50), (220, 50), (200, 240)], [(110, 150), (180, 150)]]
+FOUR = [[(80, 50), (80, 160), (210, 160)], [(160, 70), (160, 138)]]
+
+
+@pytest.mark.parametrize(
+    ("strokes", "digit"), [(SEVEN, 7), (FOUR, 4)], ids=["crossed seven", "open four"]
+)
+def test_stroke_inside_another_belongs_to_the_digit(
+    classifier: Classifier, strokes: list[list[tuple[int, int]]], digit: int
+) -> None:
+    image = Image.new("L", (280, 280), 250)
+    for stroke in strokes:
+        ImageDraw.Draw(image).line(stroke, fill=10, width=14, joint="curve")
+    assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == digit
+
+
+def test_slash_inside_a_zero_belongs_to_it(classifier: Classifier) -> None:
+    image = Image.new("L", (280, 280), 250)
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((60, 20, 220, 260), outline=10, width=14)
+    pen.line((115, 180, 165, 100), fill=10, width=14)
+    assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == 0
+
+
 def test_stroke_with_an_uneven_edge_along_the_border_is_read(classifier: Classifier) -> None:
     image = np.full((160, 130), 250, np.uint8)
     image[:25] = image[:, 105:] = 20

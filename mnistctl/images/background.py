@@ -30,30 +30,32 @@ def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
     middle = (int(small.min()) + int(small.max())) / 2
     inside = _without_frame(small, middle)
     light = inside > middle
-    if light.all() or not light.any():  # empty paper, or a one that is a bar
-        is_paper = min(light.shape) > max(light.shape) / 2
-        return bool(light[0, 0] == is_paper)
+    if light.all() or not light.any():
+        if min(light.shape) > max(light.shape) / 2:  # a frame without a digit
+            return bool(light.all())
+        inside = small  # a one that is a bar, or a narrow zero
     around = Image.fromarray(inside).filter(ImageFilter.BoxBlur(max(inside.shape) // 4))
     differences = inside - np.asarray(around, np.float32)
     return bool((differences * differences * differences).sum() < 0)
 
 
 def _without_frame(image: NDArray[np.uint8], middle: float) -> NDArray[np.uint8]:
+    """Return an image without what frames it, turned by any number of right angles."""
     inside = image
     sides_without = 0
     while sides_without < 4:
         depth = _frame_depth(inside > middle)
         sides_without = 0 if depth else sides_without + 1
         inside = np.rot90(inside[depth:])
-    # A one that is a bar has straight sides too, but is smaller.
-    return inside if inside.size > image.size / 3 else image
+    # A one that is a bar has straight sides too, but is smaller than paper in a frame.
+    return inside if inside.size > image.size / 4 else image
 
 
 def _frame_depth(light: NDArray[np.bool_]) -> int:
     """Return how many lines of a frame are at the top of an image; 0 if there is no frame.
 
-    They have one tone, and the line after them mostly the other. In a crooked frame, lines of both
-    tones come between.
+    They have one tone, and the line after them has mostly the other. In a crooked frame, lines
+    with both tones come between.
     """
     tone = light[0].mean() > 0.5
     other = (light != tone).mean(axis=1)

@@ -9,6 +9,9 @@ from mnistctl.images import coarse
 # of the digit, and the greatest distance to it.
 _LEAST_SIDE = 0.1
 _GREATEST_DISTANCE = 0.3
+# How much of each side of its box a frame runs along. A zero runs along 0.75 of them, and a 7 along
+# two of them.
+_FRAME_SIDE = 0.85
 
 
 def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -22,9 +25,10 @@ def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """
     factor = coarse.coarse_factor(ink.shape)
     small = coarse.reduce(ink.astype(np.uint8), factor)
-    # Before the digit is widened: it may be near a frame.
+    # Frames go first, since a digit near one, wider by a pixel, touches it. A broken frame is found
+    # when its pieces touch.
     labels, boxes = components(small > 0)
-    small *= np.isin(labels, _by_size(labels, boxes) + 1)
+    small *= np.isin(labels, _without_frames(labels, boxes) + 1)
     # Wider by a pixel, the pieces of a broken stroke touch.
     labels, boxes = components(coarse.widen(small) > 0)
     digit = np.isin(labels, _digit_labels(labels, boxes)).astype(np.uint8)
@@ -75,7 +79,7 @@ def _lowest_reachable(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]
 
 def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the labels of the largest component that is not a frame, and of those near it."""
-    order = _by_size(labels, boxes)
+    order = _without_frames(labels, boxes)
     sides = (boxes[order, 2:] - boxes[order, :2]).max(axis=1)
     main, side = boxes[order[0]], sides[0]
     distance = np.maximum(boxes[order, :2] - main[2:], main[:2] - boxes[order, 2:]).max(axis=1)
@@ -83,8 +87,8 @@ def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArra
     return np.asarray(order[is_part] + 1)
 
 
-def _by_size(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of components, the largest first, without frames around the others."""
+def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the indices of components, the largest first, but not of frames around the others."""
     order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).max(axis=1), kind="stable")
     while len(order) > 1 and _is_frame(boxes[order[1:]], labels == order[0] + 1, boxes[order[0]]):
         order = order[1:]
@@ -92,11 +96,16 @@ def _by_size(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.
 
 
 def _is_frame(others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:
-    """Say whether a component frames another: its pixels are at the four sides of its box."""
+    """Say whether a component frames another: it runs along the four sides of its box."""
     left, top, right, bottom = box.tolist()
     x, y = (right - left) // 6, (bottom - top) // 6
     inside = mask[top + y : bottom - y, left + x : right - x]
     if inside.sum() > 0.1 * mask.sum():
+        return False
+    component = mask[top:bottom, left:right]
+    across = component[:y], component[len(component) - y :]
+    down = component[:, :x].T, component[:, right - left - x :].T
+    if min(side.any(axis=0).mean() for side in (*across, *down)) < _FRAME_SIDE:
         return False
     is_framed = (others[:, :2] >= box[:2]).all(axis=1) & (others[:, 2:] <= box[2:]).all(axis=1)
     is_large = (others[:, 2:] - others[:, :2]).max(axis=1) >= min(right - left, bottom - top) / 5

@@ -140,7 +140,7 @@ def _check_more_than_a_block(digit: NDArray[np.float32]) -> None:
 
 
 def _runs(border: NDArray[np.bool_]) -> int:
-    """Count the runs of ink along a border; a gap of less than a hundredth of it ends none."""
+    """Count the runs of ink along a border; a gap of up to 1/150 of it does not end one."""
     closed = border.copy()
     for shift in range(1, len(border) // 300 + 1):
         closed |= np.roll(border, shift) | np.roll(border, -shift)
