@@ -12,50 +12,49 @@ from mnistctl.images import coarse
 # Polarity and lighting show in a small image too, and are found faster there.
 _POLARITY_SIDE = 128
 _LIGHTING_SIDE = 48
-# How much of a line of pixels has the other tone than a frame: at most, in the frame; at least, in
-# the first line within it; and at least in the first within a crooked frame.
-_FRAME_SPOTS = 0.02
-_FRAME_END = 0.67
-_CROOKED_FRAME_END = 0.8
+# The share of a line's pixels that do not have the tone of the frame.
+_FRAME_SPOTS = 0.02  # at most, in a line of a frame
+_FRAME_END = 0.67  # at least, in the line after a frame
+_CROOKED_FRAME_END = 0.8  # at least, in the line after a crooked frame
 
 
 def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
     """Say whether ink is darker than its background.
 
-    Ink is narrow, so it differs more from the mean around it than the background does: the
-    skewness of these differences has the sign of the ink's. The mean around a pixel follows the
+    Ink is narrow, so it differs more from the mean around it than the background does. Dark ink
+    therefore makes the skewness of these differences negative. The mean around a pixel follows the
     lighting. A frame at the edge, or the table around the paper, is cut off first.
     """
     small = _thumbnail(grey, _POLARITY_SIDE)
     middle = (int(small.min()) + int(small.max())) / 2
-    inside = _without_frame(small, middle)
+    inside = _cut_off_frame(small, middle)
     light = inside > middle
     if light.all() or not light.any():
         if min(light.shape) > max(light.shape) / 2:  # a frame without a digit
             return bool(light.all())
-        inside = small  # a one that is a bar, or a narrow zero
+        inside = small  # a 1 that is a bar, or a narrow 0
     around = Image.fromarray(inside).filter(ImageFilter.BoxBlur(max(inside.shape) // 4))
     differences = inside - np.asarray(around, np.float32)
     return bool((differences * differences * differences).sum() < 0)
 
 
-def _without_frame(image: NDArray[np.uint8], middle: float) -> NDArray[np.uint8]:
-    """Return an image without what frames it, turned by any number of right angles."""
+def _cut_off_frame(image: NDArray[np.uint8], middle: float) -> NDArray[np.uint8]:
+    """Return an image without a frame. It may be rotated by 90, 180 or 270 degrees."""
     inside = image
     sides_without = 0
     while sides_without < 4:
         depth = _frame_depth(inside > middle)
         sides_without = 0 if depth else sides_without + 1
         inside = np.rot90(inside[depth:])
-    # A one that is a bar has straight sides too, but is smaller than paper in a frame.
+    # A 1 that is a bar looks like paper in a frame, but it is smaller.
     return inside if inside.size > image.size / 4 else image
 
 
 def _frame_depth(light: NDArray[np.bool_]) -> int:
     """Return how many lines of a frame are at the top of an image; 0 if there is no frame.
 
-    They have one tone, and the line after them has mostly the other. In a crooked frame, lines
-    with both tones come between.
+    They have one tone, and the line after them mostly has the other. After a crooked frame, a few
+    lines with both tones come first.
     """
     tone = light[0].mean() > 0.5
     other = (light != tone).mean(axis=1)

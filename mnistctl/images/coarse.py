@@ -14,7 +14,7 @@ def coarse_factor(shape: tuple[int, ...]) -> int:
 
 def reduce(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """Return the maximum of each block of ``factor`` by ``factor`` pixels: no line gets lost."""
-    for _ in range(2):  # rows, then columns: along the first axis, NumPy is ten times as fast
+    for _ in range(2):  # rows, then columns as rows, because NumPy is ten times as fast along rows
         height, width = image.shape
         padded = np.zeros((-(-height // factor) * factor, width), np.uint8)
         padded[:height] = image

@@ -9,8 +9,8 @@ from mnistctl.images import coarse
 # of the digit, and the greatest distance to it.
 _LEAST_SIDE = 0.1
 _GREATEST_DISTANCE = 0.3
-# How much of each side of its box a frame runs along. A zero runs along 0.75 of them, and a 7 along
-# two of them.
+# A frame runs along at least this share of each side of its box. A round 0 runs along 0.75 of each
+# side, and a 7 runs along two sides.
 _FRAME_SIDE = 0.85
 
 
@@ -25,11 +25,10 @@ def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """
     factor = coarse.coarse_factor(ink.shape)
     small = coarse.reduce(ink.astype(np.uint8), factor)
-    # Frames go first, since a digit near one, wider by a pixel, touches it. A broken frame is found
-    # when its pieces touch.
+    # Remove frames before ink is made wider by a pixel: a digit near a frame would then touch it.
     labels, boxes = components(small > 0)
     small *= np.isin(labels, _without_frames(labels, boxes) + 1)
-    # Wider by a pixel, the pieces of a broken stroke touch.
+    # Wider by a pixel, the pieces of a broken stroke touch, and those of a broken frame.
     labels, boxes = components(coarse.widen(small) > 0)
     digit = np.isin(labels, _digit_labels(labels, boxes)).astype(np.uint8)
     return coarse.enlarge(digit, factor, ink.shape) > 0

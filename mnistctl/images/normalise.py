@@ -30,7 +30,7 @@ _FRAME_COVER = 0.33
 # the image no more than the rest.
 _MOST_CROSSINGS = 8
 _EVEN_COVER = 1.1
-# A thick digit covers up to 0.8 of its box. A one that is a bar may cover more, and is narrow.
+# A thick digit covers up to 0.8 of its box. A 1 that is a bar covers more, but it is narrow.
 _BLOCK_COVER = 0.85
 _BAR_ASPECT = 2
 
@@ -134,7 +134,7 @@ def _check_more_than_lines(ink: NDArray[np.bool_]) -> None:
 
 
 def _check_more_than_a_block(digit: NDArray[np.float32]) -> None:
-    """Raise MnistctlError if ink fills its box, and the box is too wide for a one that is a bar."""
+    """Raise MnistctlError if ink fills its box, and the box is too wide for a 1."""
     if digit.mean() > _BLOCK_COVER and max(digit.shape) < _BAR_ASPECT * min(digit.shape):
         raise MnistctlError("has a block of ink but no digit: crop it to one digit")
 
