@@ -157,6 +157,23 @@ def test_a_file_that_is_missing_is_named(path: Path, data: Dataset) -> None:
         Training.resume(path, {}, data, CPU)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"__metadata__": None},
+        {"a": {"dtype": "F32", "shape": [0, 2**64 - 1], "data_offsets": [0, 0]}},
+        {"a": {"dtype": "F32", "shape": [0, 2**62, 4], "data_offsets": [0, 0]}},
+    ],
+    ids=["no metadata", "a dimension too large", "a stride too large"],
+)
+def test_a_header_that_safetensors_would_not_write_is_refused(
+    header: dict[str, Any], path: Path, data: Dataset
+) -> None:
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    assert_refused(path, data)
+
+
 # Checkpoints with a part that does not fit
 
 

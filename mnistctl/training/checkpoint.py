@@ -66,12 +66,12 @@ def read(path: Path) -> Checkpoint:
         tensors = safetensors.torch.load(content)
     except OSError as error:
         raise read_error(path, error) from error
-    except (KeyError, safetensors.SafetensorError) as error:
+    except (KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise path_error(path, INVALID) from error
     # safetensors reads metadata only from a file whose name is UTF-8. They are in the JSON object
     # at the start, after its length.
     length = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
     version = metadata.get("mnistctl", __version__)
     if version != __version__:
         writer = f"mnistctl {display_path(version)[:64]}, not {__version__}"
