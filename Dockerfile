@@ -26,7 +26,8 @@ RUN --mount=type=bind,source=requirements/uv.txt,target=/tmp/uv.txt \
     pip install --no-cache-dir --no-compile --root-user-action=ignore \
         --require-hashes --target /tools --requirement /tmp/uv.txt
 
-# The base's Python with a compiler. To install one would take longer than the rest of predict.
+# The base's Python with a compiler. Installing a compiler would take longer than all other steps of
+# predict.
 FROM ${TOOLCHAIN} AS toolchain
 ENV PATH=/tools/bin:${PATH} \
     PYTHONHASHSEED=0 \
