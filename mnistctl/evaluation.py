@@ -14,11 +14,13 @@ from mnistctl.dataset import CLASSES, SIDE, Dataset, as_input
 from mnistctl.errors import MnistctlError
 
 _BATCH = 250
+# A thread needs 12 MB for its batch, and a container may see many cores but have little memory.
+_MOST_THREADS = 8
 _COLUMNS, _MAX_DRAWN = 10, 200
 _SCALE, _CAPTION, _GAP = 3, 20, 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Report:
     """The result of an evaluation.
 
@@ -74,7 +76,7 @@ class Report:
 
 
 def evaluate(classifier: Classifier, dataset: Dataset) -> Report:
-    """Classify every image of a data set, on all cores, and compare with its label.
+    """Classify every image of a data set, on up to 8 cores, and compare with its label.
 
     Raises:
         MnistctlError: as :meth:`Classifier.logits`, or no thread can be started.
@@ -88,7 +90,7 @@ def evaluate(classifier: Classifier, dataset: Dataset) -> Report:
         raise ValueError("the data set has no images")
     batches = [dataset.images[i : i + _BATCH] for i in range(0, len(dataset), _BATCH)]
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
             logits = np.concatenate(
                 list(pool.map(lambda batch: classifier.logits(as_input(batch)), batches))
             )
