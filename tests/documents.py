@@ -49,7 +49,9 @@ class Block:
         In the document ``…`` marks output that varies within a line. Spaces at the end of a line
         are ignored.
         """
-        for command, expected in self._commands():
+        commands = self._commands()
+        assert commands, f"{self} has no command"
+        for command, expected in commands:
             result = subprocess.run(
                 command,
                 cwd=directory,

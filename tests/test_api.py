@@ -119,6 +119,8 @@ def test_bytes_that_are_no_image_are_one_error(content: bytes) -> None:
 
 
 @given(st.text(st.characters(codec=None), max_size=20))
+@example("\0")
+@example("\ud800")
 def test_any_path_is_read_or_one_error(path: str) -> None:
     with error_allowed():
         read_image(f"nowhere/{path}")

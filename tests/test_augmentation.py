@@ -6,6 +6,9 @@ from mnistctl.dataset import Dataset
 from mnistctl.training import augmentation
 from mnistctl.training.augmentation import augment
 
+# The limits of the random transform, with which it would change nothing.
+NEUTRAL = {"_MAX_ROTATION": 0, "_MAX_SHEAR": 0, "_MAX_SCALE": 1, "_MAX_SHIFT": 0}
+
 
 @pytest.fixture(scope="module")
 def images(mnist_test: Dataset) -> Tensor:
@@ -51,6 +54,27 @@ def test_the_same_seed_gives_the_same_images(images: Tensor, labels: Tensor) -> 
 def test_each_image_is_changed_in_its_own_way(images: Tensor, labels: Tensor) -> None:
     augmented = augment(images[:1].expand(100, 1, 28, 28), labels[:1].expand(100))
     assert len({image.numpy().tobytes() for image in augmented}) == 100
+
+
+@pytest.mark.parametrize("part", ["_add_upstrokes", "_transform", "_vary_stroke_width"])
+def test_each_change_is_part_of_the_augmentation(
+    part: str, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = augment(images, labels)
+    torch.manual_seed(0)
+    monkeypatch.setattr(augmentation, part, lambda images, *_labels: images)
+    assert not torch.equal(augment(images, labels), whole)
+
+
+@pytest.mark.parametrize("limit", [*NEUTRAL, None])
+def test_a_transform_rotates_shears_scales_and_shifts(
+    limit: str | None, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = images / 255
+    for name in NEUTRAL.keys() - {limit}:
+        monkeypatch.setattr(augmentation, name, NEUTRAL[name])
+    difference = (augmentation._transform(before) - before).abs().amax()
+    assert (difference > 0.5) == (limit is not None)
 
 
 def test_a_transform_moves_the_ink_by_two_to_three_pixels_at_most() -> None:

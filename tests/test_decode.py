@@ -1,15 +1,18 @@
 import io
 import struct
 import sys
+import threading
 import tracemalloc
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
+from PIL.PngImagePlugin import PngImageFile
 from support import error_allowed, inverted, run_program, saved, sheet
 
 from mnistctl.classifier import Classifier
@@ -88,13 +91,6 @@ def test_first_frame_of_an_animation_is_read(mnist_test: Dataset, classifier: Cl
     frames = [inverted(sheet(digit)) for digit in mnist_test.images[:3]]
     file = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert_seven(file, classifier)
-
-
-def test_path_may_be_text_or_a_path(tmp_path: Path) -> None:
-    path = tmp_path / "seven.png"
-    path.write_bytes(saved(Image.fromarray(SEVEN)).getvalue())
-    for source in (path, str(path)):
-        np.testing.assert_array_equal(read_image(source), SEVEN / np.float32(255))
 
 
 @settings(max_examples=30)
@@ -218,6 +214,41 @@ def test_jpeg_file_that_is_decoded_as_it_is_read_may_be_larger(scans: int) -> No
     with pytest.raises(MnistctlError) as refused:
         read_image(io.BytesIO(jpeg))
     assert ("is too large (5000x5000 pixels" in str(refused.value)) == (scans == 3)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_such_a_jpeg_file_has_a_hundred_million_pixels_at_most() -> None:
+    jpeg = bytearray(saved(Image.new("L", (10_000, 16)), "JPEG").getvalue())
+    rows = slice(start := jpeg.index(b"\xff\xc0") + 5, start + 2)
+    jpeg[rows] = struct.pack(">H", 10_000)  # more than the file has
+    assert decode(io.BytesIO(jpeg)).shape == (313, 313)
+    jpeg[rows] = struct.pack(">H", 10_001)
+    with pytest.raises(MnistctlError, match=r"\(10000x10001 pixels; the limit is 100 million"):
+        decode(io.BytesIO(jpeg))
+
+
+def test_a_file_of_several_jpeg_images_has_the_limit_of_its_first() -> None:
+    image = Image.new("L", (5000, 5000), 255)
+    file = saved(image, "MPO", save_all=True, append_images=[image])
+    assert (decode(file) == 255).all()
+
+
+@pytest.mark.parametrize(("height", "is_alone"), [(2000, False), (2001, True)])
+def test_images_above_two_million_pixels_are_decoded_one_at_a_time(
+    height: int, is_alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = threading.Lock()
+    held: list[bool] = []
+    load = PngImageFile.load
+
+    def watched(image: PngImageFile) -> Any:
+        held.append(lock.locked())
+        return load(image)
+
+    monkeypatch.setattr(sys.modules[decode.__module__], "_large_image_lock", lock)
+    monkeypatch.setattr(PngImageFile, "load", watched)
+    decode(saved(Image.new("L", (1000, height))))
+    assert held[0] == is_alone
 
 
 def test_progressive_jpeg_file_has_the_lower_limit() -> None:

@@ -214,6 +214,13 @@ def test_a_single_process_of_torchrun_is_an_ordinary_one(tmp_path: Path, digit_p
     assert result.stdout == b"7\n"
 
 
+@pytest.mark.parametrize("number", ["", "1"])
+def test_a_single_process_joins_no_other(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", number)
+    distributed.join()
+    assert (distributed.count(), distributed.rank()) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "limits"),
     [

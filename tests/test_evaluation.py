@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import ImageDraw
 
 from mnistctl.classifier import Classifier
 from mnistctl.dataset import Dataset
@@ -79,9 +80,20 @@ def test_mistakes_are_listed_by_index() -> None:
     assert evaluated([1, 2, 3], [1, 9, 9])[0].mistakes.tolist() == [1, 2]
 
 
-def test_json_form_names_each_mistake() -> None:
-    found, data = evaluated([1, 2], [1, 9])
-    assert found.to_dict(data)["mistakes"] == [{"index": 1, "label": 2, "predicted": 9}]
+def test_json_form_has_the_whole_report() -> None:
+    found, data = evaluated([1, 2, 9], [1, 9, 9])
+    confusion = np.zeros((10, 10), np.int64)
+    confusion[[1, 2, 9], [1, 9, 9]] = 1
+    nothing = [None] * 10
+    assert found.to_dict(data) == {
+        "accuracy": 2 / 3,
+        "loss": pytest.approx(100 / 3),
+        "count": 3,
+        "precision": [nothing[0], 1.0, *nothing[2:9], 0.5],
+        "recall": [nothing[0], 1.0, 0.0, *nothing[3:9], 1.0],
+        "confusion": confusion.tolist(),
+        "mistakes": [{"index": 1, "label": 2, "predicted": 9}],
+    }
 
 
 def test_every_accuracy_on_ten_thousand_images_reaches_the_percentage_it_is_printed_as() -> None:
@@ -141,9 +153,21 @@ def test_drawing_shows_every_mistake(classifier: Classifier, mnist_test: Dataset
 
 
 def test_drawing_shows_two_hundred_mistakes_at_most() -> None:
-    few, data = evaluated([1] * 200, [2] * 200)
-    many, more_data = evaluated([1] * 300, [2] * 300)
-    assert draw_mistakes(few, data).size == draw_mistakes(many, more_data).size
+    heights = [
+        draw_mistakes(*evaluated([1] * count, [2] * count)).height for count in (190, 200, 300)
+    ]
+    assert heights[0] < heights[1] == heights[2]
+
+
+def test_drawing_names_the_label_and_the_predicted_digit(monkeypatch: pytest.MonkeyPatch) -> None:
+    captions: list[str] = []
+
+    def text(_draw: object, _place: object, text: str, *_: object, **__: object) -> None:
+        captions.append(text)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    draw_mistakes(*evaluated([1, 3, 4], [2, 3, 5]))
+    assert captions == ["1 as 2", "4 as 5"]
 
 
 def test_drawing_of_no_mistakes_says_so() -> None:

@@ -19,7 +19,7 @@ from mnistctl import signals
 from mnistctl.dataset import Dataset, load_dataset
 from mnistctl.errors import ExitStatus, MnistctlError, Stopped
 from mnistctl.settings import TrainSettings
-from mnistctl.training import loop
+from mnistctl.training import distributed, loop
 from mnistctl.training.loop import Progress, Training, learning_rate
 
 CPU = torch.device("cpu")
@@ -93,6 +93,58 @@ def test_loss_and_accuracy_are_those_of_the_epochs_batches_without_label_smoothi
     assert reports[0].accuracy == pytest.approx(accuracy, abs=0.006)
 
 
+def test_a_step_is_that_of_pytorchs_adamw_at_the_scheduled_learning_rate(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "augment", lambda images, _labels: images / 255)
+    monkeypatch.setattr(loop, "_has_fast_bfloat16", lambda _device: False)
+    monkeypatch.setattr(torch, "randperm", torch.arange)
+    settings = TrainSettings(epochs=4, batch_size=200, threads=1)
+    training = Training(settings, data, CPU)
+    network = copy.deepcopy(training.network).train()
+    training.run()
+
+    images = torch.tensor(data.images).unsqueeze(1) / 255
+    labels = torch.tensor(data.labels).long()
+    optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=0.05)
+    for step in range(4):
+        optimizer.param_groups[0]["lr"] = learning_rate(step, 4, settings.learning_rate)
+        optimizer.zero_grad()
+        functional.cross_entropy(network(images), labels, label_smoothing=0.1).backward()
+        optimizer.step()
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(training.network.state_dict()[name], value)
+
+
+def test_the_last_tenth_of_the_steps_see_the_images_as_they_are(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augmented: list[int] = []
+
+    def augment(images: Tensor, _labels: Tensor) -> Tensor:
+        augmented.append(training.step)
+        return images / 255
+
+    monkeypatch.setattr(loop, "augment", augment)
+    training = Training(TrainSettings(epochs=1, batch_size=10, threads=1), data, CPU)
+    training.run()
+    assert training.step == 20
+    assert augmented == list(range(18))
+
+
+def test_a_process_counts_as_much_as_its_share_of_the_batch(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "add_up", lambda _tensors: None)
+    training = Training(SETTINGS, data, CPU)
+    for parameter in training.network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    loss, correct = torch.tensor(1.0), torch.tensor(8)
+    training._combine(0.25, loss, correct)
+    assert all((gradient == 0.25).all() for gradient in training._gradients())
+    assert (loss.item(), correct.item()) == (0.25, 8)
+
+
 @pytest.mark.parametrize(
     ("capabilities", "dtype"),
     [({"avx512_bf16": True}, torch.bfloat16), ({"avx512_bf16": False}, torch.float32)],
@@ -129,6 +181,31 @@ def test_a_batch_has_at_most_the_whole_data_set(data: Dataset) -> None:
 def test_the_settings_name_the_threads_that_are_used(data: Dataset) -> None:
     settings = Training(TrainSettings(), data, CPU).settings
     assert settings.threads == torch.get_num_threads()
+
+
+def test_training_uses_the_threads_of_the_settings(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    Training(TrainSettings(threads=2), data, CPU)
+    assert used == [2]
+
+
+def test_calibration_starts_from_the_random_seed_of_the_settings(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def augment(images: Tensor, _labels: Tensor) -> Tensor:
+        seeds.append(torch.initial_seed())
+        return images / 255
+
+    monkeypatch.setattr(loop, "augment", augment)
+    training = Training(TrainSettings(seed=7, threads=1), data, CPU)
+    torch.manual_seed(0)
+    training.calibrate()
+    assert seeds == [7]
 
 
 def test_calibration_raises_the_confidence_of_correct_predictions_and_changes_none(

@@ -22,14 +22,6 @@ Grey = NDArray[np.uint8]
 DIGITS = load_dataset("test").images[:200]
 
 
-def on_glass(digit: Grey) -> Image.Image:
-    """Return black ink on a transparent background."""
-    ink = sheet(digit)
-    image = Image.new("RGBA", ink.size, (0, 0, 0, 0))
-    image.putalpha(ink)
-    return image
-
-
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_every_image_of_mnist_passes_unchanged(split: Split) -> None:
     for image in load_dataset(split).images:
@@ -44,8 +36,8 @@ def test_image_of_mnist_in_dark_on_light_becomes_the_image(mnist_test: Dataset) 
 
 @pytest.mark.parametrize(
     "draw",
-    [sheet, lambda digit: inverted(sheet(digit)), photograph, on_glass],
-    ids=["light on dark", "dark on light", "photograph", "transparent"],
+    [sheet, lambda digit: inverted(sheet(digit)), photograph],
+    ids=["light on dark", "dark on light", "photograph"],
 )
 def test_digits_on_a_sheet_are_classified(
     draw: Callable[[Grey], Image.Image], mnist_test: Dataset, classifier: Classifier
@@ -92,7 +84,7 @@ def test_position_of_the_digit_on_the_sheet_makes_no_difference(
 
 
 @pytest.mark.parametrize("size", [(20_000, 3), (3, 20_000)])
-def test_image_one_pixel_wide_is_blank(size: tuple[int, int]) -> None:
+def test_a_speck_in_a_narrow_image_is_blank(size: tuple[int, int]) -> None:
     image = Image.new("L", size, 255)
     image.paste(0, (size[0] // 2, size[1] // 2, size[0] // 2 + 1, size[1] // 2 + 1))
     with pytest.raises(MnistctlError, match="is blank"):
@@ -222,4 +214,4 @@ def test_an_image_of_two_digits_is_answered_with_one(classifier: Classifier) -> 
     for left, digit in ((40, DIGITS[0]), (220, DIGITS[1])):
         image.paste(inverted(Image.fromarray(digit).resize((140, 140))), (left, 50))
     (prediction,) = classifier.predict(read_image(saved(image))[np.newaxis])
-    assert 0 <= prediction.digit <= 9
+    assert prediction.digit in (7, 2)

@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 from support import photograph, saved
 
+from mnistctl import images
 from mnistctl.classifier import Classifier
 from mnistctl.dataset import Dataset
 from mnistctl.errors import MnistctlError
 from mnistctl.evaluation import evaluate
 from mnistctl.images import stream
+from mnistctl.images.normalise import Found
 from mnistctl.images.sources import Failure
 from mnistctl.images.stream import Answer
 
@@ -120,6 +122,27 @@ def test_large_and_small_images_are_answered_in_order(
     assert large.stat().st_size > 100_000
     mixed = [path for small in paths[:20] for path in (str(large), small)]
     assert take(classify(mixed, classifier), 40) == mixed
+
+
+def test_a_pool_decodes_large_images_and_the_calling_thread_small_ones(
+    paths: list[str],
+    classifier: Classifier,
+    mnist_test: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    large = str(tmp_path / "large.png")
+    Path(large).write_bytes(saved(photograph(mnist_test.images[0]), compress_level=1).getvalue())
+    threads: dict[str, threading.Thread] = {}
+
+    def find_digit(path: str) -> Found:
+        threads[path] = threading.current_thread()
+        return images.find_digit(path)
+
+    monkeypatch.setattr(stream, "find_digit", find_digit)
+    assert len(list(classify([large, paths[0]], classifier))) == 2
+    assert threads[large] != threading.current_thread()
+    assert threads[paths[0]] == threading.current_thread()
 
 
 def test_failure_takes_the_place_of_its_image(paths: list[str], classifier: Classifier) -> None:
