@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mnistctl import __version__, terminal
-from mnistctl.errors import ExitStatus, MnistctlError, Stopped, display_path, json_path, read_error
+from mnistctl.errors import ExitStatus, MnistctlError, Stopped, display_path, json_path, path_error
 from mnistctl.settings import TrainSettings
 from mnistctl.terminal import OutputClosed, log
 
@@ -83,7 +83,7 @@ def _run_app() -> int:
         return status or ExitStatus.OK
     except OSError as error:
         if error.filename is not None:
-            raise read_error(error.filename, error) from error
+            raise path_error(error.filename, error.strerror or str(error)) from error
         raise terminal.output_error(error) from error  # of the help, which Typer prints
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # Typer and Rich exit on a closed pipe
@@ -204,14 +204,14 @@ def _require_training_packages() -> None:
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
         raise MnistctlError(
-            f"train needs {error.name}, which is not installed: run pip install -e '.[train]' in a "
-            "clone of mnistctl, or use the image mnistctl:cpu or mnistctl:gpu"
+            f"train needs {error.name}, which is not installed: run pip install onnx safetensors "
+            "torch, or use the image mnistctl:cpu or mnistctl:gpu"
         ) from error
     except (ImportError, OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise MnistctlError(
             f"a package that train needs cannot be imported ({reason}): run pip install "
-            "--force-reinstall -e '.[train]' in a clone of mnistctl"
+            "--force-reinstall onnx safetensors torch"
         ) from error
 
 

@@ -39,7 +39,7 @@ _DTYPES = {b"\x08": "u1", b"\x0c": ">i4"}
 _MAX_BYTES = 2**28
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled images.
 

@@ -60,7 +60,9 @@ def running(log: Path, **environment: str) -> Iterator[Service]:
 
 def until_trained(service: Service) -> Any:
     """Wait until no training is running; return the answer of ``/health``."""
+    deadline = time.monotonic() + 120
     while (health := request(service.port, "GET", "/health")[1])["training"] == "running":
+        assert time.monotonic() < deadline, "the training does not end"
         time.sleep(0.05)
     return health
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -22,8 +23,9 @@ from torch import nn
 import mnistctl.training
 from mnistctl import cli, signals, terminal
 from mnistctl.classifier import Classifier
-from mnistctl.dataset import load_dataset
+from mnistctl.dataset import Dataset, load_dataset
 from mnistctl.errors import ExitStatus
+from mnistctl.evaluation import evaluate
 from mnistctl.settings import TrainSettings
 from mnistctl.training.loop import Progress, Training
 
@@ -52,6 +54,22 @@ def test_the_model_file_is_one_that_predicts(finished: Finished, digit_png: Path
     directory, _ = finished
     result = run_main("predict", "--model", "model.onnx", digit_png, cwd=directory)
     assert re.fullmatch(rb"\d\n", result.stdout)
+
+
+def test_the_model_is_trained_on_one_split_and_evaluated_on_the_other(
+    mnist_test: Dataset, tmp_path: Path
+) -> None:
+    directory = write_mnist(tmp_path / "data", mnist_test.images[:640], mnist_test.labels[:640])
+    wrong = (mnist_test.labels[640:680] + 1) % 10
+    other = write_mnist(tmp_path / "other", mnist_test.images[640:680], wrong)
+    for path in other.glob("t10k-*"):
+        path.replace(directory / path.name)
+    options = (*TWO_EPOCHS, "--checkpoint", "run.ckpt", "--data-dir", directory)
+    result = run_main("train", *options, "--json", cwd=tmp_path)
+    training = load_dataset("train", directory)
+    assert Training.resume(tmp_path / "run.ckpt", {}, training, torch.device("cpu")).step == 10
+    report = evaluate(Classifier.load(tmp_path / "model.onnx"), load_dataset("test", directory))
+    assert json.loads(result.stdout.splitlines()[-1])["test_accuracy"] == report.accuracy
 
 
 def test_the_model_file_is_the_only_file(finished: Finished) -> None:
@@ -160,6 +178,8 @@ def test_the_environment_may_name_the_data_set(
     checkpoint = directory / "work" / "run.ckpt"
     result = run_main("train", "--resume", checkpoint, "--data-dir", small_mnist, cwd=tmp_path)
     assert result.returncode == ExitStatus.OK
+    finished = directory / "work" / "model.onnx"
+    assert (tmp_path / "model.onnx").read_bytes() == finished.read_bytes()
 
 
 def test_two_images_are_enough(tmp_path: Path) -> None:
@@ -217,6 +237,19 @@ sys.exit(cli.main())
         "or another --device.\n"
     )
     assert names(tmp_path) == []
+
+
+def test_too_little_memory_after_the_last_epoch_is_one_sentence_too(
+    small_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def calibrate(_training: Training) -> NoReturn:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 9 MiB.")
+
+    monkeypatch.setattr(Training, "calibrate", calibrate)
+    options = ("--epochs", "1", "--quiet", "--data-dir", small_mnist)
+    result = run_main("train", *options, cwd=tmp_path)
+    assert result.returncode == ExitStatus.FAILURE
+    assert "training needs more memory than there is" in one_sentence(result.stderr)
 
 
 # A training that is stopped
@@ -465,7 +498,7 @@ def test_without_the_train_extra_it_says_how_to_get_it(
     result = run_main("train", cwd=tmp_path)
     assert result.returncode == ExitStatus.FAILURE
     assert f"train needs {package}" in one_sentence(result.stderr)
-    assert "pip install -e '.[train]'" in one_sentence(result.stderr)
+    assert "pip install onnx safetensors torch" in one_sentence(result.stderr)
 
 
 def test_a_package_that_cannot_be_imported_is_an_error(

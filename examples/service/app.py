@@ -93,7 +93,8 @@ async def train() -> dict[str, str]:
         arguments = ["-m", "mnistctl", "train", "-q", "-o", f"{folder.name}/model.onnx"]
         process = Popen([sys.executable, *arguments], stdout=PIPE, stderr=PIPE, text=True)
     except OSError as error:
-        raise HTTPException(503, f"training cannot start: {error.strerror}") from error
+        needs = "it needs memory, and a directory for temporary files"
+        raise HTTPException(503, f"training cannot start ({error.strerror}): {needs}") from error
     atexit.register(process.kill)
     app.state.training = "running"
     Thread(target=finish_training, args=[process, folder], daemon=True).start()

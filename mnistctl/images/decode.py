@@ -51,9 +51,7 @@ def decode(file: BinaryIO) -> NDArray[np.uint8]:
             f"is not an image that mnistctl reads ({', '.join(_FORMATS)})"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise MnistctlError(
-            f"is too large: scale it down to {_MAX_PIXELS // 1_000_000} million pixels"
-        ) from error
+        raise MnistctlError("is too large: scale it down") from error
     except MemoryError as error:
         raise MnistctlError("needs more memory than there is") from error
     except Exception as error:  # a damaged file makes Pillow raise nearly anything

@@ -35,7 +35,7 @@ _BLOCK_COVER = 0.85
 _BAR_ASPECT = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """A digit, and where it was found.
 
@@ -43,6 +43,7 @@ class Found:
         digit: float32, shape (28, 28), 0 (background) to 1 (ink): the digit in MNIST's form.
         is_dark: the ink is darker than its background.
         box: left, top, right and bottom of the digit, as shares of the image's width and height.
+            It is the whole image if that already has MNIST's form.
     """
 
     digit: NDArray[np.float32]

@@ -88,14 +88,14 @@ def train(
         else:
             training = Training(TrainSettings(**overrides), data, target)  # type: ignore[arg-type]
         training.run(checkpoint_path, report)
-    described, evaluation = training.settings.to_dict(), None
-    if distributed.count() > 1:
-        described["processes"] = distributed.count()
-    with distributed.finish_together():
-        if distributed.rank() == 0:
-            with signals.deferred():
-                network = training.calibrate()
-            evaluation = export(network, test, output, described)
+        described, evaluation = training.settings.to_dict(), None
+        if distributed.count() > 1:
+            described["processes"] = distributed.count()
+        with distributed.finish_together():
+            if distributed.rank() == 0:
+                with signals.deferred():
+                    network = training.calibrate()
+                evaluation = export(network, test, output, described)
     return described, evaluation
 
 

@@ -175,5 +175,5 @@ def test_an_unknown_command_is_wrong_usage(image: str, run: Run) -> None:
 def test_train_without_pytorch_says_where_to_get_it(run: Run) -> None:
     result = run("mnistctl:predict", "train")
     assert (result.returncode, result.stdout) == (1, "")
-    assert "which is not installed: run pip install -e '.[train]'" in result.stderr
+    assert "which is not installed: run pip install onnx safetensors torch" in result.stderr
     assert "use the image mnistctl:cpu or mnistctl:gpu" in result.stderr

@@ -122,7 +122,7 @@ def test_a_training_needs_a_directory_for_temporary_files() -> None:
     with running("mnistctl:service-cpu") as (_, port):
         status, answer = request(port, "POST", "/train")
     assert status == 503
-    assert answer["error"].startswith("training cannot start: ")
+    assert answer["error"].startswith("training cannot start (")
 
 
 def test_a_model_that_it_has_trained_is_used(data: Path) -> None:
