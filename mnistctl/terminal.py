@@ -36,8 +36,10 @@ def emit(line: str | bytes) -> None:
         OutputClosed: the reader has closed the pipe.
         MnistctlError: stdout cannot be written.
     """
+    content = (os.fsencode(line) if isinstance(line, str) else line) + b"\n"
     try:
-        sys.stdout.buffer.write((os.fsencode(line) if isinstance(line, str) else line) + b"\n")
+        while content:  # without a buffer (python -u), a write may end early
+            content = content[sys.stdout.buffer.write(content) or 0 :]
         sys.stdout.buffer.flush()
     except OSError as error:
         raise output_error(error) from error
