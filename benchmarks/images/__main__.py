@@ -4,9 +4,9 @@
     python -m benchmarks.images --redraw
 
 TORCH_WHEELS is a directory with the wheel of torch that requirements/torch-cpu.txt pins, for the
-Python version of --slim. Every Dockerfile installs it from there. The benchmark
-empties the engine's build cache before each first build, cache mounts included. Give it a builder
-of its own (docker buildx create --use) or an engine of its own (DOCKER_HOST).
+Python version of --slim. Every Dockerfile installs it from there. The benchmark empties the
+engine's build cache before each first build, cache mounts included. Give it an engine of its own
+(DOCKER_HOST), which has the base images.
 
 It writes results.json and chart.svg in this directory, and the table in benchmarks/README.md.
 --redraw writes the chart and the table from results.json.
