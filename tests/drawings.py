@@ -122,12 +122,29 @@ def _cropped(digit: Grey) -> Image.Image:
     return image.crop(Image.fromarray(ink(digit, 12) > 0.5).getbbox())
 
 
-def _close_frame(digit: Grey) -> Image.Image:
+def _framed(digit: Grey, margin: int, below: int) -> tuple[Image.Image, tuple[int, int, int, int]]:
+    """Return a digit in a frame, and the box of the frame.
+
+    The frame has a margin around the digit, except below it.
+    """
     image = on_paper(0.8 * ink(digit))
     left, top, right, bottom = Image.fromarray(ink(digit) > 0.5).getbbox() or (0, 0, 0, 0)
-    box = (left - 18, top - 18, right + 17, bottom + 17)
+    box = (left - margin, top - margin, right + margin, bottom + below)
     ImageDraw.Draw(image).rectangle(box, outline=45, width=8)
-    return image
+    return image, box
+
+
+def _close_frame(digit: Grey) -> Image.Image:
+    return _framed(digit, 18, 17)[0]
+
+
+def _touched_frame(digit: Grey) -> Image.Image:
+    return _framed(digit, 30, 3)[0]
+
+
+def _touched_cell(digit: Grey) -> Image.Image:
+    image, box = _framed(digit, 30, 3)
+    return image.crop(box)
 
 
 def _screenshot(digit: Grey) -> Image.Image:
@@ -155,6 +172,8 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "white frame at the edge": lambda d: tones(30 + 200 * np.maximum(ink(d), frame(0, 9))),
     "frame around the digit": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(30, 4)),
     "frame close to the digit": _close_frame,
+    "frame that the digit touches": _touched_frame,
+    "cell with its lines, which the digit touches": _touched_cell,
     "crooked frame": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(25, 4, 3)),
     "shadow along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.5 * drawn(_strip, 2)),
     "table along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.9 * drawn(_strip)),

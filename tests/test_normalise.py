@@ -146,6 +146,18 @@ def test_stroke_inside_another_belongs_to_the_digit(
     assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == digit
 
 
+@pytest.mark.parametrize(("has_bar", "digit"), [(False, 0), (True, 8)])
+def test_digit_of_straight_lines_is_not_a_frame(
+    classifier: Classifier, has_bar: bool, digit: int
+) -> None:
+    image = Image.new("L", (200, 260), 250)
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((50, 40, 150, 220), outline=10, width=12)
+    if has_bar:
+        pen.line((50, 130, 150, 130), fill=10, width=12)
+    assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == digit
+
+
 def test_slash_inside_a_zero_belongs_to_it(classifier: Classifier) -> None:
     image = Image.new("L", (280, 280), 250)
     pen = ImageDraw.Draw(image)

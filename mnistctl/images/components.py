@@ -12,6 +12,9 @@ _GREATEST_DISTANCE = 0.3
 # A frame runs along at least this share of each side of its box. A round 0 runs along 0.75 of each
 # side, and a 7 runs along two sides.
 _FRAME_SIDE = 0.85
+# The least height of a digit in a frame that it touches, of the frame's. In an 8 of straight lines,
+# only a bar is left without the frame.
+_LEAST_FRAMED = 0.4
 
 
 def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -27,6 +30,9 @@ def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     small = coarse.reduce(ink.astype(np.uint8), factor)
     # Remove frames before ink is made wider by a pixel: a digit near a frame would then touch it.
     labels, boxes = components(small > 0)
+    if (lines := _touched_frame(labels, boxes)).any():
+        small[lines] = 0
+        labels, boxes = components(small > 0)
     small *= np.isin(labels, _without_frames(labels, boxes) + 1)
     # Wider by a pixel, the pieces of a broken stroke touch, and those of a broken frame.
     labels, boxes = components(coarse.widen(small) > 0)
@@ -94,17 +100,57 @@ def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDAr
     return order
 
 
+def _touched_frame(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return where the lines of a frame are that a digit in it touches.
+
+    Both are then one component. It has no such frame if too little is left without the lines.
+    """
+    lines = np.zeros(labels.shape, np.bool_)
+    largest = np.argmax((boxes[:, 2:] - boxes[:, :2]).max(axis=1))
+    left, top, right, bottom = boxes[largest]
+    component = labels[top:bottom, left:right] == largest + 1
+    if not _runs_along_box(component):
+        return lines
+    digit = component
+    for _ in range(4):
+        digit = np.rot90(_without_top_line(digit))
+    _, digit_boxes = components(digit)
+    heights = digit_boxes[:, 3] - digit_boxes[:, 1]
+    if heights.max(initial=0) >= _LEAST_FRAMED * len(component):
+        lines[top:bottom, left:right] = component & ~digit
+    return lines
+
+
+def _without_top_line(component: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return a component without the line along its top, which may be crooked."""
+    columns = component[: _band(len(component))].any(axis=0)
+    if not columns.any():
+        return component
+    rows = np.arange(len(component))[:, np.newaxis]
+    top = component.argmax(axis=0)
+    below = ~component & (rows > top)
+    end = np.where(below.any(axis=0), below.argmax(axis=0), len(component))
+    width = np.median((end - top)[columns])
+    return np.asarray(component & (rows > top + width))
+
+
+def _runs_along_box(component: NDArray[np.bool_]) -> bool:
+    """Say whether a component, cut out along its box, runs along all four sides of the box."""
+    sides = (np.rot90(component, turns) for turns in range(4))
+    return all(side[: _band(len(side))].any(axis=0).mean() >= _FRAME_SIDE for side in sides)
+
+
+def _band(side: int) -> int:
+    """Return how far from a side of its box a frame may run."""
+    return -(-side // 6)
+
+
 def _is_frame(others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:
     """Say whether a component frames another: it runs along the four sides of its box."""
     left, top, right, bottom = box.tolist()
-    x, y = (right - left) // 6, (bottom - top) // 6
+    x, y = _band(right - left), _band(bottom - top)
     inside = mask[top + y : bottom - y, left + x : right - x]
-    if inside.sum() > 0.1 * mask.sum():
-        return False
-    component = mask[top:bottom, left:right]
-    across = component[:y], component[len(component) - y :]
-    down = component[:, :x].T, component[:, right - left - x :].T
-    if min(side.any(axis=0).mean() for side in (*across, *down)) < _FRAME_SIDE:
+    if inside.sum() > 0.1 * mask.sum() or not _runs_along_box(mask[top:bottom, left:right]):
         return False
     is_framed = (others[:, :2] >= box[:2]).all(axis=1) & (others[:, 2:] <= box[2:]).all(axis=1)
     is_large = (others[:, 2:] - others[:, :2]).max(axis=1) >= min(right - left, bottom - top) / 5

@@ -109,8 +109,9 @@ def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
             return digit
     # The digit itself touches the border, or there is none.
     ink = _binarise(levels)
-    _check_more_than_lines(ink >= 0.5)
-    return _keep_digit(ink)
+    digit = _keep_digit(ink)
+    _check_more_than_lines(ink >= 0.5, digit >= 0.5)
+    return digit
 
 
 def _is_whole(
@@ -123,11 +124,16 @@ def _is_whole(
     return bool(contrast_left >= _LEAST_CONTRAST_LEFT and side_left >= _LEAST_SIDE_LEFT)
 
 
-def _check_more_than_lines(ink: NDArray[np.bool_]) -> None:
-    """Raise MnistctlError if ink that touches the border is a frame or ruled lines."""
-    border = np.concatenate((ink[0], ink[1:, -1], ink[-1, -2::-1], ink[-2:0:-1, 0]))
-    if border.mean() > _FRAME_BORDER and ink.mean() < _FRAME_COVER:
+def _border(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels along the border of an image, in order."""
+    return np.concatenate((ink[0], ink[1:, -1], ink[-1, -2::-1], ink[-2:0:-1, 0]))
+
+
+def _check_more_than_lines(ink: NDArray[np.bool_], digit: NDArray[np.bool_]) -> None:
+    """Raise MnistctlError if the ink is ruled lines, or what was kept as the digit is a frame."""
+    if _border(digit).mean() > _FRAME_BORDER and digit.mean() < _FRAME_COVER:
         raise MnistctlError("has a frame but no digit in it: crop it to one digit")
+    border = _border(ink)
     y, x = (length // 4 for length in ink.shape)
     middle = ink[y : len(ink) - y, x : len(ink[0]) - x]
     if _runs(border) > _MOST_CROSSINGS and middle.mean() < _EVEN_COVER * ink.mean():
