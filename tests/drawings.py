@@ -188,6 +188,8 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "ruled paper": lambda d: on_paper(0.8 * ink(d), 0.4 * rules(60)),
     "darkly ruled paper": lambda d: on_paper(0.8 * ink(d), 0.48 * rules(60)),
     "squared paper": lambda d: on_paper(0.8 * ink(d), 0.3 * rules(40, columns=True)),
+    "lines as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * rules(60)),
+    "squares as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * rules(60, columns=True)),
     "dotted paper": lambda d: on_paper(0.8 * ink(d), 0.6 * dots(_GRID, 2)),
     "specks": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * dots([(12, 20), (400, 300), (30, 320)], 4)),
     "pencil": lambda d: on_paper(0.25 * ink(d)),

@@ -158,6 +158,20 @@ def test_digit_of_straight_lines_is_not_a_frame(
     assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == digit
 
 
+def test_bar_of_a_four_from_border_to_border_is_no_line(classifier: Classifier) -> None:
+    image = Image.new("L", (200, 260), 250)
+    for stroke in ([(70, 20), (50, 150)], [(0, 150), (200, 150)], [(135, 90), (130, 240)]):
+        ImageDraw.Draw(image).line(stroke, fill=10, width=9)
+    assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == 4
+
+
+def test_bars_of_a_digit_cropped_to_the_ink_are_no_lines() -> None:
+    corners = [(0, 4), (195, 4), (4, 255), (200, 255)]  # of a 2
+    image = Image.new("L", (200, 260), 250)
+    ImageDraw.Draw(image).line(corners, fill=10, width=9)
+    assert find(np.asarray(image)).box == (0, 0, 1, 1)
+
+
 def test_slash_inside_a_zero_belongs_to_it(classifier: Classifier) -> None:
     image = Image.new("L", (280, 280), 250)
     pen = ImageDraw.Draw(image)

@@ -15,6 +15,7 @@ from mnistctl.dataset import SIDE, as_input
 from mnistctl.errors import MnistctlError
 from mnistctl.images.background import is_dark_on_light, remove_border, remove_lighting
 from mnistctl.images.components import digit_mask
+from mnistctl.images.lines import without_lines
 
 _BOX = 20
 # The least difference, of 255, between background and ink.
@@ -26,10 +27,6 @@ _LEAST_SIDE_LEFT = 0.1
 # A frame covers more of the border than a digit that touches it, and less of the image.
 _FRAME_BORDER = 0.67
 _FRAME_COVER = 0.33
-# Ruled lines meet the border in more places than a digit that touches it, and cover the middle of
-# the image no more than the rest.
-_MOST_CROSSINGS = 8
-_EVEN_COVER = 1.1
 # A thick digit covers up to 0.8 of its box. A 1 that is a bar covers more, but it is narrow.
 _BLOCK_COVER = 0.85
 _BAR_ASPECT = 2
@@ -107,10 +104,31 @@ def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
         digit = _keep_digit(_binarise(inside))
         if _is_whole(digit >= 0.5, inside, levels):
             return digit
-    # The digit itself touches the border, or there is none.
+    # The digit itself touches the border, or lines as dark as the digit, or there is none.
     ink = _binarise(levels)
+    on_lines = None if _is_frame(ink >= 0.5) else _find_on_lines(ink)
+    if on_lines is not None and not _border(on_lines >= 0.5).any():
+        return on_lines
     digit = _keep_digit(ink)
-    _check_more_than_lines(ink >= 0.5, digit >= 0.5)
+    if _is_frame(digit >= 0.5):
+        raise MnistctlError("has a frame but no digit in it: crop it to one digit")
+    return digit
+
+
+def _find_on_lines(ink: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return the digit without the lines it is written on; None without lines.
+
+    Raises:
+        MnistctlError: there is no digit on the lines.
+    """
+    unruled = without_lines(ink >= 0.5)
+    if unruled.sum() == (ink >= 0.5).sum():
+        return None
+    digit = np.where(unruled, ink, np.float32(0))
+    if unruled.any():
+        digit = _keep_digit(digit)
+    if not _is_large(digit >= 0.5):
+        raise MnistctlError("has lines but no digit between them: crop it to one digit")
     return digit
 
 
@@ -119,39 +137,29 @@ def _is_whole(
 ) -> bool:
     """Say whether enough of a digit is left without what is connected to the border."""
     contrast_left = inside[digit].sum(dtype=np.int64) / levels[digit].sum(dtype=np.int64)
+    return bool(contrast_left >= _LEAST_CONTRAST_LEFT) and _is_large(digit)
+
+
+def _is_large(digit: NDArray[np.bool_]) -> bool:
+    """Say whether a digit is more than what may be left of lines."""
     left, top, right, bottom = Image.fromarray(digit).getbbox() or (0, 0, 0, 0)
-    side_left = max(right - left, bottom - top) / max(levels.shape)
-    return bool(contrast_left >= _LEAST_CONTRAST_LEFT and side_left >= _LEAST_SIDE_LEFT)
+    return bool(max(right - left, bottom - top) >= _LEAST_SIDE_LEFT * max(digit.shape))
 
 
 def _border(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels along the border of an image, in order."""
-    return np.concatenate((ink[0], ink[1:, -1], ink[-1, -2::-1], ink[-2:0:-1, 0]))
+    """Return the pixels along the border of an image."""
+    return np.concatenate((ink[0], ink[-1], ink[1:-1, 0], ink[1:-1, -1]))
 
 
-def _check_more_than_lines(ink: NDArray[np.bool_], digit: NDArray[np.bool_]) -> None:
-    """Raise MnistctlError if the ink is ruled lines, or what was kept as the digit is a frame."""
-    if _border(digit).mean() > _FRAME_BORDER and digit.mean() < _FRAME_COVER:
-        raise MnistctlError("has a frame but no digit in it: crop it to one digit")
-    border = _border(ink)
-    y, x = (length // 4 for length in ink.shape)
-    middle = ink[y : len(ink) - y, x : len(ink[0]) - x]
-    if _runs(border) > _MOST_CROSSINGS and middle.mean() < _EVEN_COVER * ink.mean():
-        raise MnistctlError("has lines but no digit between them: crop it to one digit")
+def _is_frame(ink: NDArray[np.bool_]) -> bool:
+    """Say whether ink is a frame along the border."""
+    return bool(_border(ink).mean() > _FRAME_BORDER and ink.mean() < _FRAME_COVER)
 
 
 def _check_more_than_a_block(digit: NDArray[np.float32]) -> None:
     """Raise MnistctlError if ink fills its box, and the box is too wide for a 1."""
     if digit.mean() > _BLOCK_COVER and max(digit.shape) < _BAR_ASPECT * min(digit.shape):
         raise MnistctlError("has a block of ink but no digit: crop it to one digit")
-
-
-def _runs(border: NDArray[np.bool_]) -> int:
-    """Count the runs of ink along a border; a gap of up to 1/150 of it does not end one."""
-    closed = border.copy()
-    for shift in range(1, len(border) // 300 + 1):
-        closed |= np.roll(border, shift) | np.roll(border, -shift)
-    return int((closed & ~np.roll(closed, 1)).sum())
 
 
 def _keep_digit(ink: NDArray[np.float32]) -> NDArray[np.float32]:
