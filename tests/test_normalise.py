@@ -158,6 +158,14 @@ def test_digit_of_straight_lines_is_not_a_frame(
     assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == digit
 
 
+def test_box_of_a_digit_on_squares_has_no_part_of_them() -> None:
+    plain, squared = (
+        READABLE[name](DIGITS[0]) for name in ("pencil", "squares as dark as the digit")
+    )
+    expected = find(np.asarray(plain)).box
+    np.testing.assert_allclose(find(np.asarray(squared)).box, expected, atol=0.03)
+
+
 def test_bar_of_a_four_from_border_to_border_is_no_line(classifier: Classifier) -> None:
     image = Image.new("L", (200, 260), 250)
     for stroke in ([(70, 20), (50, 150)], [(0, 150), (200, 150)], [(135, 90), (130, 240)]):

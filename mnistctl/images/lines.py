@@ -21,7 +21,9 @@ def without_lines(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """
     factor = coarse.coarse_factor(ink.shape)
     small = coarse.reduce(ink.astype(np.uint8), factor) > 0
-    lines = _across(small) | _across(small.T).T
+    rows = _across(small)
+    columns = _across((small & ~rows).T).T  # without the rows, which cross them
+    lines = rows | columns
     return np.asarray(ink & (coarse.enlarge(lines.astype(np.uint8), factor, ink.shape) == 0))
 
 
