@@ -103,7 +103,8 @@ def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDAr
 def _touched_frame(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return where the lines of a frame are that a digit in it touches.
 
-    Both are then one component. It has no such frame if too little is left without the lines.
+    The frame and the digit are then one component, the largest. If little is left of it without
+    these lines, it is not a frame but a digit: a 0, for example.
     """
     lines = np.zeros(labels.shape, np.bool_)
     largest = np.argmax((boxes[:, 2:] - boxes[:, :2]).max(axis=1))

@@ -15,8 +15,8 @@ _GREATEST_RISE = 6
 def without_lines(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return ink without lines that run from border to border, if there are at least two.
 
-    Where a digit crosses a line, the ink is higher than the line is wide, and stays: so are the
-    staves removed before music is read (C. Dalitz et al., "A comparative study of staff removal
+    Where a digit crosses a line, the ink is higher than the line is wide, and stays. Programs that
+    read music remove staves in this way (C. Dalitz et al., "A comparative study of staff removal
     algorithms", 2008).
     """
     factor = coarse.coarse_factor(ink.shape)

@@ -66,6 +66,7 @@ def read(path: Path) -> Checkpoint:
         tensors = safetensors.torch.load(content)
     except OSError as error:
         raise read_error(path, error) from error
+    # PyTorch raises TypeError and RuntimeError for an empty tensor with an impossible shape.
     except (KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise path_error(path, INVALID) from error
     # safetensors reads metadata only from a file whose name is UTF-8. They are in the JSON object
