@@ -147,6 +147,25 @@ def _touched_cell(digit: Grey) -> Image.Image:
     return image.crop(box)
 
 
+def _touched_edges(digit: Grey, *, rise: int = 0, is_corner: bool = False) -> Image.Image:
+    """Return a digit on a line along the bottom, and in a corner also at a line along the left."""
+    image = on_paper(0.8 * ink(digit))
+    left, _, _, bottom = Image.fromarray(ink(digit) > 0.5).getbbox() or (0, 0, 0, 0)
+    pen = ImageDraw.Draw(image)
+    pen.line((0, bottom + rise, WIDTH, bottom - rise), fill=45, width=12)
+    if is_corner:
+        pen.line((left - 4, 0, left - 4, HEIGHT), fill=45, width=12)
+    return image.crop((left - 8 if is_corner else 0, 0, WIDTH, bottom + 4))
+
+
+def _line_across(pen: ImageDraw.ImageDraw) -> None:
+    pen.line((0, 195, WIDTH, 185), fill=255, width=6)
+
+
+def _line_down(pen: ImageDraw.ImageDraw) -> None:
+    pen.line((240, 0, 250, HEIGHT), fill=255, width=6)
+
+
 def _screenshot(digit: Grey) -> Image.Image:
     """Return a paint program with white bars around its black canvas."""
     canvas = tones(10 + 230 * ink(digit))
@@ -174,6 +193,9 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "frame close to the digit": _close_frame,
     "frame that the digit touches": _touched_frame,
     "cell with its lines, which the digit touches": _touched_cell,
+    "edge line that the digit touches": _touched_edges,
+    "crooked edge line that the digit touches": lambda d: _touched_edges(d, rise=5),
+    "two edge lines that the digit touches": lambda d: _touched_edges(d, is_corner=True),
     "crooked frame": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(25, 4, 3)),
     "shadow along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.5 * drawn(_strip, 2)),
     "table along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.9 * drawn(_strip)),
@@ -188,6 +210,8 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "ruled paper": lambda d: on_paper(0.8 * ink(d), 0.4 * rules(60)),
     "darkly ruled paper": lambda d: on_paper(0.8 * ink(d), 0.48 * rules(60)),
     "squared paper": lambda d: on_paper(0.8 * ink(d), 0.3 * rules(40, columns=True)),
+    "line as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * drawn(_line_across)),
+    "upright line as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * drawn(_line_down)),
     "lines as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * rules(60)),
     "squares as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * rules(60, columns=True)),
     "dotted paper": lambda d: on_paper(0.8 * ink(d), 0.6 * dots(_GRID, 2)),

@@ -1,19 +1,26 @@
-"""The lines of ruled and squared paper."""
+"""Lines on the paper: ruled, squared, or along the border."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnistctl.images import coarse
+from mnistctl.images.components import components
 
-# The least share of a line that is ink. In pixels of a coarse image: its greatest width, and how
-# far it rises or falls from border to border.
+# The least share of a line that is ink. In pixels of a coarse image: its greatest width, how far it
+# rises or falls from border to border, and the greatest width of a line along the border.
 _LEAST_INK = 0.9
 _GREATEST_WIDTH = 4
 _GREATEST_RISE = 6
+_GREATEST_BORDER_WIDTH = 8
+# The least distance of a digit to the ends of a single line, of the line's length, and to a border
+# without a line, of the image's shorter side.
+_LEAST_MARGIN = 0.1
+# The least height of a part of a digit, of the highest part's.
+_LEAST_PART = 0.5
 
 
 def without_lines(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return ink without lines that run from border to border, if there are at least two.
+    """Return ink without lines that run along the border, or from border to border.
 
     Where a digit crosses a line, the ink is higher than the line is wide, and stays. Programs that
     read music remove staves in this way (C. Dalitz et al., "A comparative study of staff removal
@@ -24,7 +31,27 @@ def without_lines(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     rows = _across(small)
     columns = _across((small & ~rows).T).T  # without the rows, which cross them
     lines = rows | columns
+    lines |= _along_border(small, small & ~lines)
     return np.asarray(ink & (coarse.enlarge(lines.astype(np.uint8), factor, ink.shape) == 0))
+
+
+def _along_border(ink: NDArray[np.bool_], digit: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where lines along the border are, if the digit keeps away from its other sides."""
+    lines, margins = np.zeros_like(ink), np.zeros_like(ink)
+    margin = round(_LEAST_MARGIN * min(ink.shape))
+    for turns in range(4):
+        width = _width_along_top(np.rot90(ink, turns))
+        np.rot90(lines, turns)[:width] = True
+        np.rot90(margins, turns)[: 0 if width else margin] = True
+    inside = digit & ~lines
+    return lines if inside.any() and not (inside & margins).any() else np.zeros_like(lines)
+
+
+def _width_along_top(ink: NDArray[np.bool_]) -> int:
+    """Return how far a line along the top, which may be crooked, reaches down; 0 without one."""
+    filled = (ink[: _GREATEST_BORDER_WIDTH + 1].mean(axis=1) >= _LEAST_INK).nonzero()[0]
+    is_narrow = len(filled) > 0 and filled[-1] < _GREATEST_BORDER_WIDTH
+    return int(filled[-1]) + 1 if is_narrow else 0
 
 
 def _across(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -43,12 +70,29 @@ def _across(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     length = known[rows, columns].sum(axis=1)
     is_line = near[rows, columns].sum(axis=1) >= _LEAST_INK * np.maximum(length, width / 4)
     lines = np.zeros_like(near)
-    # One line alone may be the bar of a digit that is cropped to the ink.
-    if is_line.any() and np.ptp(rows[is_line, 0]) > 2 * _GREATEST_WIDTH:
-        for offset in (-1, 0, 1):
-            lines[(rows[is_line] + offset).clip(0, len(lines) - 1), columns] = True
-    within = lines[_GREATEST_RISE : _GREATEST_RISE + height]
-    return within & ink & (_heights(ink) <= _GREATEST_WIDTH)
+    for offset in (-1, 0, 1):
+        lines[(rows[is_line] + offset).clip(0, len(lines) - 1), columns] = True
+    lines = lines[_GREATEST_RISE : _GREATEST_RISE + height] & ink
+    lines &= _heights(ink) <= _GREATEST_WIDTH
+    is_single = lines.any() and np.ptp(rows[is_line, 0]) <= 2 * _GREATEST_WIDTH
+    return np.zeros_like(lines) if is_single and _is_bar(ink & ~lines) else lines
+
+
+def _is_bar(rest: NDArray[np.bool_]) -> bool:
+    """Say whether a single line may be the bar of a digit, by the rest of the ink.
+
+    The rest of a digit reaches near an end of its bar, or it is two parts that the bar joins. If
+    hardly anything is left, the line may be a whole digit.
+    """
+    margin = _LEAST_MARGIN * rest.shape[1]
+    left, top, right, bottom = components(rest)[1].T
+    heights = bottom - top
+    if heights.max(initial=0) < margin:
+        return True
+    if left.min() < margin or right.max() > rest.shape[1] - margin:
+        return True
+    is_part = heights >= _LEAST_PART * heights.max()
+    return bool(left[is_part].max() >= right[is_part].min())
 
 
 def _heights(ink: NDArray[np.bool_]) -> NDArray[np.int64]:
