@@ -147,15 +147,18 @@ def _touched_cell(digit: Grey) -> Image.Image:
     return image.crop(box)
 
 
-def _touched_edges(digit: Grey, *, rise: int = 0, is_corner: bool = False) -> Image.Image:
+def _touched_edges(
+    digit: Grey, *, width: int = 8, rise: int = 0, is_corner: bool = False
+) -> Image.Image:
     """Return a digit on a line along the bottom, and in a corner also at a line along the left."""
     image = on_paper(0.8 * ink(digit))
     left, _, _, bottom = Image.fromarray(ink(digit) > 0.5).getbbox() or (0, 0, 0, 0)
     pen = ImageDraw.Draw(image)
-    pen.line((0, bottom + rise, WIDTH, bottom - rise), fill=45, width=12)
+    line = [(0, bottom - 3 + rise), (WIDTH, bottom - 3 - rise)]
+    pen.polygon([*line, (WIDTH, HEIGHT), (0, HEIGHT)], fill=45)
     if is_corner:
-        pen.line((left - 4, 0, left - 4, HEIGHT), fill=45, width=12)
-    return image.crop((left - 8 if is_corner else 0, 0, WIDTH, bottom + 4))
+        pen.rectangle((0, 0, left + 2, HEIGHT), fill=45)
+    return image.crop((left - 5 if is_corner else 0, 0, WIDTH, bottom - 3 + width))
 
 
 def _line_across(pen: ImageDraw.ImageDraw) -> None:
@@ -195,6 +198,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "cell with its lines, which the digit touches": _touched_cell,
     "edge line that the digit touches": _touched_edges,
     "crooked edge line that the digit touches": lambda d: _touched_edges(d, rise=5),
+    "table that the digit touches": lambda d: _touched_edges(d, width=45),
     "two edge lines that the digit touches": lambda d: _touched_edges(d, is_corner=True),
     "crooked frame": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(25, 4, 3)),
     "shadow along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.5 * drawn(_strip, 2)),

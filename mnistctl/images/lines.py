@@ -6,12 +6,14 @@ from numpy.typing import NDArray
 from mnistctl.images import coarse
 from mnistctl.images.components import components
 
-# The least share of a line that is ink. In pixels of a coarse image: its greatest width, how far it
-# rises or falls from border to border, and the greatest width of a line along the border.
+# The least share of a line that is ink, also where a crooked line leaves the image. In pixels of a
+# coarse image: a line's greatest width, how far it rises or falls from border to border, and the
+# greatest width of a line along the border.
 _LEAST_INK = 0.9
+_LEAST_INK_OF_CROOKED = 0.3
 _GREATEST_WIDTH = 4
 _GREATEST_RISE = 6
-_GREATEST_BORDER_WIDTH = 8
+_GREATEST_BORDER_WIDTH = 16
 # The least distance of a digit to the ends of a single line, of the line's length, and to a border
 # without a line, of the image's shorter side.
 _LEAST_MARGIN = 0.1
@@ -36,7 +38,10 @@ def without_lines(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _along_border(ink: NDArray[np.bool_], digit: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where lines along the border are, if the digit keeps away from its other sides."""
+    """Return where lines along the border are, if the digit keeps away from its other sides.
+
+    Strokes of a digit that is cropped to the ink can lie along the border too.
+    """
     lines, margins = np.zeros_like(ink), np.zeros_like(ink)
     margin = round(_LEAST_MARGIN * min(ink.shape))
     for turns in range(4):
@@ -44,14 +49,17 @@ def _along_border(ink: NDArray[np.bool_], digit: NDArray[np.bool_]) -> NDArray[n
         np.rot90(lines, turns)[:width] = True
         np.rot90(margins, turns)[: 0 if width else margin] = True
     inside = digit & ~lines
-    return lines if inside.any() and not (inside & margins).any() else np.zeros_like(lines)
+    rows, columns = inside.nonzero()
+    is_small = not len(rows) or max(np.ptp(rows), np.ptp(columns)) < margin
+    return np.zeros_like(lines) if is_small or (inside & margins).any() else lines
 
 
 def _width_along_top(ink: NDArray[np.bool_]) -> int:
     """Return how far a line along the top, which may be crooked, reaches down; 0 without one."""
-    filled = (ink[: _GREATEST_BORDER_WIDTH + 1].mean(axis=1) >= _LEAST_INK).nonzero()[0]
-    is_narrow = len(filled) > 0 and filled[-1] < _GREATEST_BORDER_WIDTH
-    return int(filled[-1]) + 1 if is_narrow else 0
+    covered = ink.mean(axis=1)
+    end = (covered < _LEAST_INK_OF_CROOKED).argmax()
+    filled = (covered[:end] >= _LEAST_INK).nonzero()[0]
+    return int(filled[-1]) + 1 if 0 < len(filled) <= _GREATEST_BORDER_WIDTH else 0
 
 
 def _across(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
