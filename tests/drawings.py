@@ -150,15 +150,15 @@ def _touched_cell(digit: Grey) -> Image.Image:
 def _touched_edges(
     digit: Grey, *, width: int = 8, rise: int = 0, is_corner: bool = False
 ) -> Image.Image:
-    """Return a digit on a line along the bottom, and in a corner also at a line along the left."""
+    """Return a digit that touches a line along the bottom, and in a corner one along the left."""
     image = on_paper(0.8 * ink(digit))
     left, _, _, bottom = Image.fromarray(ink(digit) > 0.5).getbbox() or (0, 0, 0, 0)
+    y = bottom - 3 + width // 2
     pen = ImageDraw.Draw(image)
-    line = [(0, bottom - 3 + rise), (WIDTH, bottom - 3 - rise)]
-    pen.polygon([*line, (WIDTH, HEIGHT), (0, HEIGHT)], fill=45)
+    pen.line((0, y + rise, WIDTH, y - rise), fill=45, width=width)
     if is_corner:
         pen.rectangle((0, 0, left + 2, HEIGHT), fill=45)
-    return image.crop((left - 5 if is_corner else 0, 0, WIDTH, bottom - 3 + width))
+    return image.crop((left - 5 if is_corner else 0, 0, WIDTH, y + width // 2))
 
 
 def _line_across(pen: ImageDraw.ImageDraw) -> None:
@@ -197,7 +197,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "frame that the digit touches": _touched_frame,
     "cell with its lines, which the digit touches": _touched_cell,
     "edge line that the digit touches": _touched_edges,
-    "crooked edge line that the digit touches": lambda d: _touched_edges(d, rise=5),
+    "crooked edge line that the digit touches": lambda d: _touched_edges(d, width=14, rise=5),
     "table that the digit touches": lambda d: _touched_edges(d, width=45),
     "two edge lines that the digit touches": lambda d: _touched_edges(d, is_corner=True),
     "crooked frame": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(25, 4, 3)),
@@ -216,6 +216,9 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "squared paper": lambda d: on_paper(0.8 * ink(d), 0.3 * rules(40, columns=True)),
     "line as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * drawn(_line_across)),
     "upright line as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * drawn(_line_down)),
+    "line as dark as the digit, and a speck": lambda d: on_paper(
+        0.8 * ink(d), 0.8 * drawn(_line_across), 0.8 * dots([(12, 20)], 4)
+    ),
     "lines as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * rules(60)),
     "squares as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * rules(60, columns=True)),
     "dotted paper": lambda d: on_paper(0.8 * ink(d), 0.6 * dots(_GRID, 2)),

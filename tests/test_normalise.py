@@ -214,10 +214,10 @@ def block(pen: ImageDraw.ImageDraw) -> None:
     ("image", "reason"),
     [
         (on_paper(0.8 * frame(0, 9)), "has a frame but no digit in it: crop it to one digit"),
-        (on_paper(0.8 * rules(60)), "has lines but no digit between them: crop it to one digit"),
+        (on_paper(0.8 * rules(60)), "has lines but no digit on them: crop it to one digit"),
         (
             on_paper(0.8 * rules(60, columns=True)),
-            "has lines but no digit between them: crop it to one digit",
+            "has lines but no digit on them: crop it to one digit",
         ),
         (Image.new("L", (100, 100), 250), "is blank"),
         (on_paper(drawn(mostly_ink)), "has a frame but no digit in it: crop it to one digit"),

@@ -6,18 +6,19 @@ from numpy.typing import NDArray
 from mnistctl.images import coarse
 from mnistctl.images.components import components
 
-# The least share of a line that is ink, also where a crooked line leaves the image. In pixels of a
-# coarse image: a line's greatest width, how far it rises or falls from border to border, and the
-# greatest width of a line along the border.
+# The least share of a line that is ink, and of the rows in which a crooked line leaves the image.
 _LEAST_INK = 0.9
 _LEAST_INK_OF_CROOKED = 0.3
+# In pixels of a coarse image: the greatest width of a line, how far it rises or falls from border
+# to border, and the greatest width of a line along the border.
 _GREATEST_WIDTH = 4
 _GREATEST_RISE = 6
 _GREATEST_BORDER_WIDTH = 16
 # The least distance of a digit to the ends of a single line, of the line's length, and to a border
 # without a line, of the image's shorter side.
-_LEAST_MARGIN = 0.1
-# The least height of a part of a digit, of the highest part's.
+_LEAST_DISTANCE = 0.1
+# The least side of a digit, of the image's longer side, and that of a part, of the digit's.
+_LEAST_SIDE = 0.1
 _LEAST_PART = 0.5
 
 
@@ -37,29 +38,33 @@ def without_lines(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(ink & (coarse.enlarge(lines.astype(np.uint8), factor, ink.shape) == 0))
 
 
-def _along_border(ink: NDArray[np.bool_], digit: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where lines along the border are, if the digit keeps away from its other sides.
+def _along_border(ink: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where lines along the border are, if the other ink keeps away from other sides.
 
     Strokes of a digit that is cropped to the ink can lie along the border too.
     """
-    lines, margins = np.zeros_like(ink), np.zeros_like(ink)
-    margin = round(_LEAST_MARGIN * min(ink.shape))
-    for turns in range(4):
-        width = _width_along_top(np.rot90(ink, turns))
+    lines = np.zeros_like(ink)
+    widths = [_width_along_top(np.rot90(ink, turns)) for turns in range(4)]
+    for turns, width in enumerate(widths):
         np.rot90(lines, turns)[:width] = True
-        np.rot90(margins, turns)[: 0 if width else margin] = True
-    inside = digit & ~lines
-    rows, columns = inside.nonzero()
-    is_small = not len(rows) or max(np.ptp(rows), np.ptp(columns)) < margin
-    return np.zeros_like(lines) if is_small or (inside & margins).any() else lines
+    boxes = _large_boxes(others & ~lines)
+    if not len(boxes):
+        return np.zeros_like(lines)
+    (left, top), (right, bottom) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    margins = (top, ink.shape[1] - right, ink.shape[0] - bottom, left)  # as np.rot90 turns it
+    least = _LEAST_DISTANCE * min(ink.shape)
+    is_away = all(width or margin >= least for width, margin in zip(widths, margins, strict=True))
+    return lines if is_away else np.zeros_like(lines)
 
 
 def _width_along_top(ink: NDArray[np.bool_]) -> int:
-    """Return how far a line along the top, which may be crooked, reaches down; 0 without one."""
-    covered = ink.mean(axis=1)
-    end = (covered < _LEAST_INK_OF_CROOKED).argmax()
-    filled = (covered[:end] >= _LEAST_INK).nonzero()[0]
-    return int(filled[-1]) + 1 if 0 < len(filled) <= _GREATEST_BORDER_WIDTH else 0
+    """Return the number of rows that a line along the top takes up; 0 without one."""
+    share = ink.mean(axis=1)
+    is_filled = share >= _LEAST_INK
+    first = int(is_filled.argmax())  # a crooked line fills no row in which it leaves the image
+    width = first + int((~is_filled[first:]).argmax())
+    is_line = first < width <= _GREATEST_BORDER_WIDTH
+    return width if is_line and (share[:first] >= _LEAST_INK_OF_CROOKED).all() else 0
 
 
 def _across(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -86,21 +91,31 @@ def _across(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.zeros_like(lines) if is_single and _is_bar(ink & ~lines) else lines
 
 
-def _is_bar(rest: NDArray[np.bool_]) -> bool:
-    """Say whether a single line may be the bar of a digit, by the rest of the ink.
+def _is_bar(others: NDArray[np.bool_]) -> bool:
+    """Say whether a single line may be the bar of a digit, by the other ink.
 
     The rest of a digit reaches near an end of its bar, or it is two parts that the bar joins. If
     hardly anything is left, the line may be a whole digit.
     """
-    margin = _LEAST_MARGIN * rest.shape[1]
-    left, top, right, bottom = components(rest)[1].T
+    boxes = _large_boxes(others)
+    if not len(boxes):
+        return True
+    left, top, right, bottom = boxes.T
+    distance = _LEAST_DISTANCE * others.shape[1]
+    if left.min() < distance or right.max() > others.shape[1] - distance:
+        return True
     heights = bottom - top
-    if heights.max(initial=0) < margin:
-        return True
-    if left.min() < margin or right.max() > rest.shape[1] - margin:
-        return True
     is_part = heights >= _LEAST_PART * heights.max()
     return bool(left[is_part].max() >= right[is_part].min())
+
+
+def _large_boxes(ink: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the boxes of the components that are more than specks, if one can be a digit."""
+    _, boxes = components(ink)
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    if sides.max(initial=0) < _LEAST_SIDE * max(ink.shape):
+        return boxes[:0]
+    return np.asarray(boxes[sides >= _LEAST_SIDE * sides.max()])
 
 
 def _heights(ink: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -128,7 +128,7 @@ def _find_on_lines(ink: NDArray[np.float32]) -> NDArray[np.float32] | None:
     if unruled.any():
         digit = _keep_digit(digit)
     if not _is_large(digit >= 0.5):
-        raise MnistctlError("has lines but no digit between them: crop it to one digit")
+        raise MnistctlError("has lines but no digit on them: crop it to one digit")
     return digit
 
 
