@@ -180,6 +180,14 @@ def test_bar_of_a_seven_from_border_to_border_is_no_line(classifier: Classifier)
     assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == 7
 
 
+def test_one_from_border_to_border_is_no_line(classifier: Classifier) -> None:
+    image = Image.new("L", (200, 260), 250)
+    pen = ImageDraw.Draw(image)
+    pen.line((105, 0, 95, 260), fill=10, width=9)
+    pen.rectangle((60, 100, 64, 104), fill=10)  # a speck
+    assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == 1
+
+
 def test_bars_of_a_digit_cropped_to_the_ink_are_no_lines() -> None:
     corners = [(0, 4), (195, 4), (4, 255), (200, 255)]  # of a 2
     image = Image.new("L", (200, 260), 250)

@@ -9,11 +9,10 @@ from mnistctl.images.components import components
 # The least share of a line that is ink, and of the rows in which a crooked line leaves the image.
 _LEAST_INK = 0.9
 _LEAST_INK_OF_CROOKED = 0.3
-# In pixels of a coarse image: the greatest width of a line, how far it rises or falls from border
-# to border, and the greatest width of a line along the border.
+# In pixels of a coarse image: the greatest width of a line from border to border, and how far it
+# rises or falls.
 _GREATEST_WIDTH = 4
 _GREATEST_RISE = 6
-_GREATEST_BORDER_WIDTH = 16
 # The least distance of a digit to the ends of a single line, of the line's length, and to a border
 # without a line, of the image's shorter side.
 _LEAST_DISTANCE = 0.1
@@ -63,8 +62,8 @@ def _width_along_top(ink: NDArray[np.bool_]) -> int:
     is_filled = share >= _LEAST_INK
     first = int(is_filled.argmax())  # a crooked line fills no row in which it leaves the image
     width = first + int((~is_filled[first:]).argmax())
-    is_line = first < width <= _GREATEST_BORDER_WIDTH
-    return width if is_line and (share[:first] >= _LEAST_INK_OF_CROOKED).all() else 0
+    is_line = first < width and (share[:first] >= _LEAST_INK_OF_CROOKED).all()
+    return width if is_line else 0
 
 
 def _across(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
