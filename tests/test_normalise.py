@@ -214,6 +214,10 @@ def mostly_ink(pen: ImageDraw.ImageDraw) -> None:
     pen.rectangle((2, 2, 415, 335), fill=255)
 
 
+def single_line(pen: ImageDraw.ImageDraw) -> None:
+    pen.line((0, 175, 420, 165), fill=255, width=6)
+
+
 def block(pen: ImageDraw.ImageDraw) -> None:
     pen.rectangle((150, 130, 230, 190), fill=255)
 
@@ -227,11 +231,15 @@ def block(pen: ImageDraw.ImageDraw) -> None:
             on_paper(0.8 * rules(60, columns=True)),
             "has lines but no digit on them: crop it to one digit",
         ),
+        (
+            on_paper(0.8 * drawn(single_line)),
+            "has a line but no digit on it: crop it to one digit",
+        ),
         (Image.new("L", (100, 100), 250), "is blank"),
         (on_paper(drawn(mostly_ink)), "has a frame but no digit in it: crop it to one digit"),
         (on_paper(drawn(block)), "has a block of ink but no digit: crop it to one digit"),
     ],
-    ids=["frame", "ruled paper", "squared paper", "paper", "ink", "block"],
+    ids=["frame", "ruled paper", "squared paper", "single line", "paper", "ink", "block"],
 )
 def test_image_without_a_digit_is_refused(image: Image.Image, reason: str) -> None:
     with pytest.raises(MnistctlError, match=f"^image data: {reason}"):

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from mnistctl.images import coarse
 from mnistctl.images.components import components
 
-# The least share of a line that is ink, and of the rows in which a crooked line leaves the image.
+# The least share of ink in a line, and in the rows in which a crooked line leaves the image.
 _LEAST_INK = 0.9
 _LEAST_INK_OF_CROOKED = 0.3
 # In pixels of a coarse image: the greatest width of a line from border to border, and how far it
@@ -38,9 +38,9 @@ def without_lines(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _along_border(ink: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where lines along the border are, if the other ink keeps away from other sides.
+    """Return the lines along the border; none if other ink is close to a border without a line.
 
-    Strokes of a digit that is cropped to the ink can lie along the border too.
+    The lines may then be strokes of a digit that is cropped to the ink.
     """
     lines = np.zeros_like(ink)
     widths = [_width_along_top(np.rot90(ink, turns)) for turns in range(4)]
@@ -57,17 +57,17 @@ def _along_border(ink: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[
 
 
 def _width_along_top(ink: NDArray[np.bool_]) -> int:
-    """Return the number of rows that a line along the top takes up; 0 without one."""
+    """Return how many rows a line along the top takes; 0 without one."""
     share = ink.mean(axis=1)
     is_filled = share >= _LEAST_INK
-    first = int(is_filled.argmax())  # a crooked line fills no row in which it leaves the image
+    first = int(is_filled.argmax())  # not row 0 if a crooked line leaves the image there
     width = first + int((~is_filled[first:]).argmax())
     is_line = first < width and (share[:first] >= _LEAST_INK_OF_CROOKED).all()
     return width if is_line else 0
 
 
 def _across(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where the lines are that run from the left to the right."""
+    """Return the lines that run from the left to the right, but not the bar of a digit."""
     height, width = ink.shape
     near = ink.copy()  # a straight line in coarse pixels has steps
     near[1:] |= ink[:-1]
@@ -93,8 +93,8 @@ def _across(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _is_bar(others: NDArray[np.bool_]) -> bool:
     """Say whether a single line may be the bar of a digit, by the other ink.
 
-    The rest of a digit reaches near an end of its bar, or it is two parts that the bar joins. If
-    hardly anything is left, the line may be a whole digit.
+    The rest of a digit reaches close to an end of its bar, or it is two parts that the bar joins.
+    Without other ink, the line may be a whole digit: a 1.
     """
     boxes = _large_boxes(others)
     if not len(boxes):
@@ -109,7 +109,7 @@ def _is_bar(others: NDArray[np.bool_]) -> bool:
 
 
 def _large_boxes(ink: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the boxes of the components that are more than specks, if one can be a digit."""
+    """Return the boxes of the components without specks; none if no component can be a digit."""
     _, boxes = components(ink)
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     if sides.max(initial=0) < _LEAST_SIDE * max(ink.shape):

@@ -27,6 +27,8 @@ _LEAST_SIDE_LEFT = 0.1
 # A frame covers more of the border than a digit that touches it, and less of the image.
 _FRAME_BORDER = 0.67
 _FRAME_COVER = 0.33
+# A digit is at most this many times as wide as high.
+_GREATEST_ASPECT = 4
 # A thick digit covers up to 0.8 of its box. A 1 that is a bar covers more, but it is narrow.
 _BLOCK_COVER = 0.85
 _BAR_ASPECT = 2
@@ -75,7 +77,7 @@ def find(grey: NDArray[np.uint8]) -> Found:
     ink = _find_ink(remove_lighting(light))
     left, top, right, bottom = Image.fromarray(ink >= 0.5).getbbox() or (0, 0, 1, 1)
     digit = ink[top:bottom, left:right]
-    _check_more_than_a_block(digit)
+    _check_shape(digit)
     height, width = grey.shape
     box = (left / width, top / height, right / width, bottom / height)
     return Found(_centre(_fit(digit)), is_dark, box)
@@ -156,8 +158,11 @@ def _is_frame(ink: NDArray[np.bool_]) -> bool:
     return bool(_border(ink).mean() > _FRAME_BORDER and ink.mean() < _FRAME_COVER)
 
 
-def _check_more_than_a_block(digit: NDArray[np.float32]) -> None:
-    """Raise MnistctlError if ink fills its box, and the box is too wide for a 1."""
+def _check_shape(digit: NDArray[np.float32]) -> None:
+    """Raise MnistctlError if ink is a lying line, or fills its box and is too wide for a 1."""
+    height, width = digit.shape
+    if width > _GREATEST_ASPECT * height:
+        raise MnistctlError("has a line but no digit on it: crop it to one digit")
     if digit.mean() > _BLOCK_COVER and max(digit.shape) < _BAR_ASPECT * min(digit.shape):
         raise MnistctlError("has a block of ink but no digit: crop it to one digit")
 
