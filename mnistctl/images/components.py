@@ -47,25 +47,25 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.i
         labels: int64, same shape, from 1; 0 where the mask is not set.
         boxes: int64, shape (components, 4): left, top, right and bottom of labels 1, 2, ...
     """
-    y, x = mask.nonzero()
-    index = np.full(mask.shape, -1)
-    index[y, x] = np.arange(len(y))
-    neighbours = (  # each pair of pixels that touch
-        (index[:, 1:], index[:, :-1]),
-        (index[1:], index[:-1]),
-        (index[1:, 1:], index[:-1, :-1]),
-        (index[1:, :-1], index[:-1, 1:]),
-    )
-    pairs = np.concatenate([np.stack((a.ravel(), b.ravel())) for a, b in neighbours], axis=1)
-    component = _lowest_reachable(len(y), pairs[:, (pairs >= 0).all(axis=0)])
-    roots, component = np.unique(component, return_inverse=True)
+    # A run is a row of pixels without a gap. In ``index``, all rows of the mask follow each other.
+    changes = np.diff(np.pad(mask, ((0, 0), (1, 1))).view(np.int8), axis=1)
+    y, start = (changes > 0).nonzero()
+    end = (changes < 0).nonzero()[1]
+    index = y * changes.shape[1]
+    above = index - changes.shape[1]
+    first = np.searchsorted(index + end, above + start)
+    count = (np.searchsorted(index + start, above + end, side="right") - first).clip(0)
+    before = count.cumsum() - count
+    touching = np.arange(count.sum()) + np.repeat(first - before, count)
+    pairs = np.stack((np.repeat(np.arange(len(y)), count), touching))
+    roots, component = np.unique(_lowest_reachable(len(y), pairs), return_inverse=True)
 
     labels = np.zeros(mask.shape, np.int64)
-    labels[y, x] = component + 1
+    labels[mask] = np.repeat(component + 1, end - start)
     low = np.full((len(roots), 2), mask.size)
     high = np.zeros_like(low)
-    np.minimum.at(low, component, np.stack((x, y), axis=1))
-    np.maximum.at(high, component, np.stack((x, y), axis=1) + 1)
+    np.minimum.at(low, component, np.stack((start, y), axis=1))
+    np.maximum.at(high, component, np.stack((end, y + 1), axis=1))
     return labels, np.hstack((low, high))
 
 
