@@ -90,6 +90,25 @@ def _card(pen: ImageDraw.ImageDraw) -> None:
     pen.polygon([(30, 35), (385, 25), (395, 310), (35, 320)], fill=255)
 
 
+def _on_table(
+    digit: Grey, place: tuple[int, int], *, darkness: float = 0.75, table: int = 60
+) -> Image.Image:
+    """Return a sheet that lies on a dark table at an angle, with its corner at a place."""
+    sheet = on_paper(darkness * ink(digit, 5)).crop((115, 75, 310, 265))
+    turned = sheet.rotate(12, Image.Resampling.BILINEAR, expand=True, fillcolor=table)
+    image = tones(np.full((HEIGHT, WIDTH), table))
+    image.paste(turned, place)
+    return image
+
+
+def _card_on_page(digit: Grey) -> Image.Image:
+    """Return a black canvas with round corners on a light page."""
+    image = Image.new("L", (WIDTH, HEIGHT), 240)
+    ImageDraw.Draw(image).rounded_rectangle((110, 70, 310, 270), 15, fill=0)
+    image.paste(255, mask=Image.fromarray((ink(digit, 5) * 255).astype(np.uint8)))
+    return image
+
+
 def _flash() -> NDArray[np.float64]:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     return np.asarray(60 + 180 * np.exp(-((x - 110) ** 2 + (y - 90) ** 2) / (2 * 150**2)))
@@ -209,6 +228,11 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "card on a dark table": lambda d: tones(
         (40 + 180 * drawn(_card)) * (1 - 0.75 * ink(d, 6)),
     ),
+    "sheet at an angle on a dark table": lambda d: _on_table(d, (80, 45)),
+    "sheet at an angle, partly outside": lambda d: _on_table(d, (-20, -20)),
+    "pencil on a sheet on a dark table": lambda d: _on_table(d, (80, 45), darkness=0.3),
+    "sheet on a table that is lighter than the ink": lambda d: _on_table(d, (80, 45), table=130),
+    "black canvas on a light page": _card_on_page,
     "vignette": lambda d: tones(PAPER * _vignette() * (1 - 0.7 * ink(d))),
     "flash": lambda d: tones(_flash() * (1 - 0.7 * ink(d))),
     "ruled paper": lambda d: on_paper(0.8 * ink(d), 0.4 * rules(60)),

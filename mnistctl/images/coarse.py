@@ -2,9 +2,17 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 # Enough to separate a digit from a frame around it.
 _COARSE_SIDE = 96
+
+
+def thumbnail(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return the mean of each block of pixels, so that no side is longer than ``side``."""
+    image = Image.fromarray(grey)
+    image.thumbnail((side, side), Image.Resampling.BOX)
+    return np.asarray(image)
 
 
 def coarse_factor(shape: tuple[int, ...]) -> int:

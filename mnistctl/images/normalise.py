@@ -13,9 +13,11 @@ from PIL import Image
 
 from mnistctl.dataset import SIDE, as_input
 from mnistctl.errors import MnistctlError
-from mnistctl.images.background import is_dark_on_light, remove_border, remove_lighting
+from mnistctl.images.background import remove_border, remove_lighting
 from mnistctl.images.components import digit_mask
 from mnistctl.images.lines import without_lines
+from mnistctl.images.polarity import is_dark_on_light
+from mnistctl.images.threshold import otsu
 
 _BOX = 20
 # The least difference, of 255, between background and ink.
@@ -179,24 +181,10 @@ def _binarise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     if grey.max() < _MIN_CONTRAST:
         raise MnistctlError("is blank: no digit stands out from the background")
-    threshold = _otsu(grey)
+    threshold = otsu(grey)
     half_width = max(1.0, 0.5 * min(threshold, grey.max() - threshold))
     ink = np.clip((grey - threshold) / (2 * half_width) + 0.5, 0, 1)
     return np.asarray(ink, np.float32)
-
-
-def _otsu(grey: NDArray[np.uint8]) -> float:
-    """Return the threshold between dark and light of N. Otsu (1979), between two grey levels."""
-    counts = np.bincount(grey.ravel(), minlength=256).astype(np.float64)
-    levels = np.arange(256)
-    dark = counts.cumsum()
-    light = dark[-1] - dark
-    dark_sum = (counts * levels).cumsum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        difference = dark_sum / dark - (dark_sum[-1] - dark_sum) / light
-        variance = np.nan_to_num(dark * light * difference**2)
-    best = np.flatnonzero(variance == variance.max())
-    return float(best.mean()) + 0.5
 
 
 def _fit(ink: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,63 @@
+"""Whether ink is darker or lighter than its background."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from mnistctl.images import coarse
+from mnistctl.images.sheet import cut_out_sheet
+from mnistctl.images.threshold import otsu
+
+# Polarity shows in a small image too, and is found faster there.
+_SIDE = 64
+# The share of a line's pixels that do not have the tone of the frame.
+_FRAME_SPOTS = 0.02  # at most, in a line of a frame
+_FRAME_END = 0.67  # at least, in the line after a frame
+_CROOKED_FRAME_END = 0.8  # at least, in the line after a crooked frame
+
+
+def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
+    """Say whether ink is darker than its background.
+
+    Ink is narrow, so it differs more from the mean around it than the background does. Dark ink
+    therefore makes the skewness of these differences negative. The mean around a pixel follows the
+    lighting. The table around the paper, or a frame along the border, is cut off first.
+    """
+    small = cut_out_sheet(coarse.thumbnail(grey, _SIDE))
+    threshold = otsu(small)
+    inside = _cut_off_frame(small, threshold)
+    light = inside > threshold
+    if light.all() or not light.any():
+        if min(light.shape) > max(light.shape) / 2:  # a frame without a digit
+            return bool(light.all())
+        inside = small  # a 1 that is a bar, or a narrow 0
+    around = Image.fromarray(inside).filter(ImageFilter.BoxBlur(max(inside.shape) // 4))
+    differences = inside - np.asarray(around, np.float32)
+    return bool((differences * differences * differences).sum() < 0)
+
+
+def _cut_off_frame(image: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
+    """Return an image without a frame. It may be rotated by 90, 180 or 270 degrees."""
+    inside = image
+    sides_without = 0
+    while sides_without < 4:
+        depth = _frame_depth(inside > threshold)
+        sides_without = 0 if depth else sides_without + 1
+        inside = np.rot90(inside[depth:])
+    # A 1 that is a bar looks like paper in a frame, but it is smaller.
+    return inside if inside.size > image.size / 4 else image
+
+
+def _frame_depth(light: NDArray[np.bool_]) -> int:
+    """Return how many lines of a frame are at the top of an image; 0 if there is no frame.
+
+    They have one tone, and the line after them mostly has the other. After a crooked frame, a few
+    lines with both tones come first.
+    """
+    tone = light[0].mean() > 0.5
+    other = (light != tone).mean(axis=1)
+    straight = int(np.argmax(other > _FRAME_SPOTS))
+    crooked = min(straight + max(1, len(light) // 10), len(light) - 1)
+    if other[straight] >= _FRAME_END:
+        return straight
+    return crooked if straight and other[crooked] >= _CROOKED_FRAME_END else 0
