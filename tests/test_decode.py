@@ -71,6 +71,26 @@ def test_a_transparent_tone_of_16_bits_lies_over_white() -> None:
     assert decode(saved(image, transparency=0)).tolist() == [[255, 1, 255]]
 
 
+@pytest.mark.parametrize(
+    ("ink", "background"),
+    [("blue", "black"), ("yellow", "white"), ("#c82828", "#326e32")],
+    ids=["blue on black", "yellow on white", "red on green"],
+)
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_ink_as_bright_as_its_background_is_seen_by_its_colour(
+    ink: str, background: str, form: str, classifier: Classifier
+) -> None:
+    image = Image.new("RGB", (480, 360), background)
+    image.paste(ink, mask=sheet(SEVEN))
+    assert_seven(saved(image, form), classifier)
+
+
+def test_white_ink_on_a_transparent_background_is_seen(classifier: Classifier) -> None:
+    image = Image.new("RGBA", (480, 360), (255, 255, 255, 0))
+    image.putalpha(sheet(SEVEN))
+    assert_seven(saved(image), classifier)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_rotation_of_a_camera_is_undone(orientation: int, classifier: Classifier) -> None:
     undo = {2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}.get(orientation, [])

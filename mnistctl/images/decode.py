@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnistctl.errors import MnistctlError
+from mnistctl.images.threshold import LEAST_CONTRAST
 
 # Not every format that Pillow knows: some start other programs, and the TIFF library writes its
 # own messages to stderr.
@@ -74,11 +75,27 @@ def _read_bytes(file: BinaryIO) -> BinaryIO:
 
 
 def _greyscale(file: BinaryIO) -> NDArray[np.uint8]:
+    """Return an image as greyscale, or its channel with the most contrast if that has too little.
+
+    Ink may be as bright as its background: blue on black, or white on a transparent background.
+    """
+    grey = np.asarray(_load(file, jpeg_mode="L", background="white").convert("L"))
+    if np.ptp(grey) >= LEAST_CONTRAST:
+        return grey
+    channels = np.asarray(_load(file, jpeg_mode="RGB", background="black").convert("RGB"))
+    return np.ascontiguousarray(channels[..., channels.std(axis=(0, 1)).argmax()])
+
+
+def _load(file: BinaryIO, *, jpeg_mode: str, background: str) -> Image.Image:
+    """Return an image upright and opaque, with 8 bits a channel, at up to twice the working size.
+
+    A JPEG file is decoded in ``jpeg_mode``: ``L`` takes less time than ``RGB``.
+    """
     draft = None
     with Image.open(file, formats=_FORMATS) as opened:
         if opened.format in ("JPEG", "MPO") and _has_one_scan(file):
             _check_size(opened, _MAX_JPEG_PIXELS)
-            draft = opened.draft("L", (_WORKING_SIDE, _WORKING_SIDE))
+            draft = opened.draft(jpeg_mode, (_WORKING_SIDE, _WORKING_SIDE))
         _check_size(opened, _MAX_PIXELS)
         is_large = opened.width * opened.height > _LARGE_PIXELS
         with _large_image_lock if is_large else nullcontext():
@@ -87,13 +104,13 @@ def _greyscale(file: BinaryIO) -> NDArray[np.uint8]:
     if "exif" in image.info:
         image = _upright(image)
     if image.mode == "I":  # 16 bits
-        return (np.asarray(image) // 257).clip(0, 255).astype(np.uint8)
+        return Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
     if image.mode == "F":  # 0 to 1
-        return np.asarray(np.nan_to_num(np.asarray(image)).clip(0, 1) * 255, np.uint8)
+        return Image.fromarray(np.uint8(np.nan_to_num(np.asarray(image)).clip(0, 1) * 255))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image if image.mode == "L" else image.convert("L"), np.uint8)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+    return image
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -17,11 +17,9 @@ from mnistctl.images.background import remove_border, remove_lighting
 from mnistctl.images.components import digit_mask
 from mnistctl.images.lines import without_lines
 from mnistctl.images.polarity import is_dark_on_light
-from mnistctl.images.threshold import otsu
+from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
 _BOX = 20
-# The least difference, of 255, between background and ink.
-_MIN_CONTRAST = 32
 # What must be left of a digit without what is connected to the border: of its contrast, and of
 # the image's longer side. A digit that itself touches the border keeps less.
 _LEAST_CONTRAST_LEFT = 0.35
@@ -87,7 +85,7 @@ def find(grey: NDArray[np.uint8]) -> Found:
 
 def _is_mnist(grey: NDArray[np.uint8]) -> bool:
     """Say whether an image has the form of MNIST's digits: size, box and centre of mass."""
-    if grey.shape != (SIDE, SIDE) or grey.max() < _MIN_CONTRAST:
+    if grey.shape != (SIDE, SIDE) or grey.max() < LEAST_CONTRAST:
         return False
     for axis in (0, 1):
         ink = grey.sum(axis, dtype=np.int64)
@@ -104,7 +102,7 @@ def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
         MnistctlError: there is no ink, or none that can be a digit.
     """
     inside = remove_border(levels)
-    if inside.max() >= _MIN_CONTRAST:
+    if inside.max() >= LEAST_CONTRAST:
         digit = _keep_digit(_binarise(inside))
         if _is_whole(digit >= 0.5, inside, levels):
             return digit
@@ -179,7 +177,7 @@ def _binarise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     Raises:
         MnistctlError: there is no ink.
     """
-    if grey.max() < _MIN_CONTRAST:
+    if grey.max() < LEAST_CONTRAST:
         raise MnistctlError("is blank: no digit stands out from the background")
     threshold = otsu(grey)
     half_width = max(1.0, 0.5 * min(threshold, grey.max() - threshold))

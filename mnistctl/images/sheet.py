@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from mnistctl.images import coarse
 from mnistctl.images.components import components
-from mnistctl.images.threshold import otsu
+from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
 # The least share of a sheet in the image, in a rectangle around it, and of the paper in the sheet.
 # A 0, 6 or 8 covers up to 0.88 of a rectangle, its holes included.
@@ -14,9 +14,8 @@ _LEAST_FILL = 0.92
 _LEAST_PAPER = 0.6
 # The least side of a digit, of the sheet's.
 _LEAST_SIDE = 0.1
-# A digit may differ less from the paper than the table does, but by this much, of 255. Its sheet
-# covers more of the image than a bar that is a 1, and it touches fewer sides than a strip of table.
-_LEAST_CONTRAST = 32
+# A digit may differ less from the paper than the table does. Its sheet covers more of the image
+# than a bar that is a 1, and touches fewer sides of the image than a strip of the table.
 _LEAST_COVER_IF_FAINT = 0.25
 _MOST_TOUCHED_IF_FAINT = 1
 # Along a side of a rectangle, for each angle, and then across it.
@@ -85,7 +84,7 @@ def _has_faint_digit(image: NDArray[np.uint8], sheet: NDArray[np.bool_]) -> bool
     if touched > _MOST_TOUCHED_IF_FAINT or sheet.mean() < _LEAST_COVER_IF_FAINT:
         return False
     inside = image[_without_edge(sheet)]
-    return bool(len(inside) and np.ptp(inside) >= _LEAST_CONTRAST)
+    return bool(len(inside) and np.ptp(inside) >= LEAST_CONTRAST)
 
 
 def _without_edge(sheet: NDArray[np.bool_]) -> NDArray[np.bool_]:

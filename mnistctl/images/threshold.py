@@ -1,7 +1,10 @@
-"""The threshold between dark and light."""
+"""The difference between dark and light, and the threshold between them."""
 
 import numpy as np
 from numpy.typing import NDArray
+
+# The least difference, of 255, between background and ink.
+LEAST_CONTRAST = 32
 
 
 def otsu(grey: NDArray[np.uint8]) -> float:
