@@ -2,14 +2,17 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mnistctl.images import coarse
 from mnistctl.images.components import components
 from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
-# The least share of a sheet in the image, in a rectangle around it, and of the paper in the sheet.
-# A 0, 6 or 8 covers up to 0.88 of a rectangle, its holes included.
-_LEAST_COVER = 0.05
+# Enough to see a sheet, and a digit on it.
+_COARSE_SIDE = 64
+_LEAST_PIXELS = 200
+# The least share of a sheet in a rectangle around it, and of the paper in the sheet. A 0, 6 or 8
+# covers up to 0.88 of a rectangle, its holes included.
 _LEAST_FILL = 0.92
 _LEAST_PAPER = 0.6
 # The least side of a digit, of the sheet's.
@@ -29,14 +32,17 @@ def cut_out_sheet(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     A sheet is a rectangle at any angle, which the border of the image may cut off. It has one tone,
     and a digit. Without a sheet, or without anything around it, the image is returned as it is.
     """
-    light = image > otsu(image)
+    factor = -(-max(image.shape) // _COARSE_SIDE)
+    small = np.asarray(Image.fromarray(image).reduce(factor))
+    light = small > otsu(small)
     tones = (components(light), components(~light))
-    sheets = [*_sheets(image, *tones), *_sheets(image, *tones[::-1])]
+    sheets = [*_sheets(small, *tones), *_sheets(small, *tones[::-1])]
     if not sheets:
         return image
     sheet, paper = min(sheets, key=lambda found: found[0].sum())
-    cut_out = np.where(_without_edge(sheet), image, np.uint8(np.median(image[paper])))
-    y, x = sheet.nonzero()
+    inside = coarse.enlarge(_without_edge(sheet), factor, image.shape)
+    cut_out = np.where(inside, image, np.uint8(np.median(small[paper])))
+    y, x = inside.nonzero()
     return cut_out[y.min() : y.max() + 1, x.min() : x.max() + 1]
 
 
@@ -55,12 +61,12 @@ def _sheets(
     sheets = []
     (labels, boxes), (ink_labels, ink_boxes) = papers, inks
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    for index in np.flatnonzero(areas >= _LEAST_COVER * image.size):
+    for index in np.flatnonzero(areas >= _LEAST_PIXELS):
         box = boxes[index]
         inner, ink = _inside(boxes, box), _inside(ink_boxes, box)
         paper = labels == index + 1
         sheet = paper | np.isin(labels, inner + 1) | np.isin(ink_labels, ink + 1)
-        if _LEAST_COVER <= sheet.mean() < 1 and paper.sum() >= _LEAST_PAPER * sheet.sum():
+        if not sheet.all() and paper.sum() >= _LEAST_PAPER * sheet.sum():
             has_digit = _longest_side(ink_boxes[ink]) >= _LEAST_SIDE * _longest_side(boxes[[index]])
             if (has_digit or _has_faint_digit(image, sheet)) and _is_rectangle(sheet):
                 sheets.append((sheet, paper))
@@ -83,13 +89,13 @@ def _has_faint_digit(image: NDArray[np.uint8], sheet: NDArray[np.bool_]) -> bool
     touched = sum(side.any() for side in (sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1]))
     if touched > _MOST_TOUCHED_IF_FAINT or sheet.mean() < _LEAST_COVER_IF_FAINT:
         return False
-    inside = image[_without_edge(sheet)]
+    inside = image[_without_edge(sheet) > 0]
     return bool(len(inside) and np.ptp(inside) >= LEAST_CONTRAST)
 
 
-def _without_edge(sheet: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _without_edge(sheet: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return a sheet without the pixels along its edge, which have both tones."""
-    return np.asarray(coarse.widen((~sheet).astype(np.uint8)) == 0)
+    return 1 - coarse.widen((~sheet).astype(np.uint8))
 
 
 def _is_rectangle(sheet: NDArray[np.bool_]) -> bool:
