@@ -180,6 +180,10 @@ def _touched_edges(
     return image.crop((left - 5 if is_corner else 0, 0, WIDTH, y + width // 2))
 
 
+def _circle(pen: ImageDraw.ImageDraw) -> None:
+    pen.ellipse((112, 65, 308, 275), outline=255, width=6)
+
+
 def _line_across(pen: ImageDraw.ImageDraw) -> None:
     pen.line((0, 195, WIDTH, 185), fill=255, width=6)
 
@@ -215,6 +219,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "frame close to the digit": _close_frame,
     "frame that the digit touches": _touched_frame,
     "cell with its lines, which the digit touches": _touched_cell,
+    "circle around the digit": lambda d: on_paper(0.8 * ink(d, 6), 0.8 * drawn(_circle)),
     "edge line that the digit touches": _touched_edges,
     "crooked edge line that the digit touches": lambda d: _touched_edges(d, width=14, rise=5),
     "table that the digit touches": lambda d: _touched_edges(d, width=45),

@@ -9,16 +9,23 @@ from mnistctl.images import coarse
 # of the digit, and the greatest distance to it.
 _LEAST_SIDE = 0.1
 _GREATEST_DISTANCE = 0.3
-# A frame runs along at least this share of each side of its box. A round 0 runs along 0.75 of each
-# side, and a 7 runs along two sides.
+# A frame runs along at least this share of each side of its box, and a circle along this. A 7 runs
+# along two sides.
 _FRAME_SIDE = 0.85
+_CIRCLE_SIDE = 0.6
+# The greatest share of a frame or circle away from the sides of its box.
+_GREATEST_INSIDE = 0.3
+# The least side of a digit in a frame, of the frame's shorter side, and in a circle, of its longer
+# side. A 0 with a slash is like a smaller digit in a circle.
+_LEAST_IN_FRAME = 0.2
+_LEAST_IN_CIRCLE = 0.5
 # The least height of a digit in a frame that it touches, of the frame's. In an 8 of straight lines,
 # only a bar is left without the frame.
 _LEAST_FRAMED = 0.4
 
 
 def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where the digit is: not specks, not what lies apart, not a frame around it.
+    """Return where the digit is: not specks, not what lies apart, not a frame or circle around it.
 
     Args:
         ink: bool, shape (height, width), not empty.
@@ -93,7 +100,7 @@ def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArra
 
 
 def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of components, the largest first, but not of frames around the others."""
+    """Return the indices of components, the largest first, but not of those around others."""
     order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).max(axis=1), kind="stable")
     while len(order) > 1 and _is_frame(boxes[order[1:]], labels == order[0] + 1, boxes[order[0]]):
         order = order[1:]
@@ -110,7 +117,7 @@ def _touched_frame(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArr
     largest = np.argmax((boxes[:, 2:] - boxes[:, :2]).max(axis=1))
     left, top, right, bottom = boxes[largest]
     component = labels[top:bottom, left:right] == largest + 1
-    if not _runs_along_box(component):
+    if _share_along_box(component) < _FRAME_SIDE:
         return lines
     digit = component
     for _ in range(4):
@@ -135,10 +142,10 @@ def _without_top_line(component: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(component & (rows > top + width))
 
 
-def _runs_along_box(component: NDArray[np.bool_]) -> bool:
-    """Say whether a component, cut out along its box, runs along all four sides of the box."""
+def _share_along_box(component: NDArray[np.bool_]) -> float:
+    """Return the share of the sides of its box that a component runs along: the least of four."""
     sides = (np.rot90(component, turns) for turns in range(4))
-    return all(side[: _band(len(side))].any(axis=0).mean() >= _FRAME_SIDE for side in sides)
+    return float(min(side[: _band(len(side))].any(axis=0).mean() for side in sides))
 
 
 def _band(side: int) -> int:
@@ -147,12 +154,17 @@ def _band(side: int) -> int:
 
 
 def _is_frame(others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:
-    """Say whether a component frames another: it runs along the four sides of its box."""
+    """Say whether a component is a frame or a circle around another."""
     left, top, right, bottom = box.tolist()
+    component = mask[top:bottom, left:right]
+    share = _share_along_box(component)
     x, y = _band(right - left), _band(bottom - top)
-    inside = mask[top + y : bottom - y, left + x : right - x]
-    if inside.sum() > 0.1 * mask.sum() or not _runs_along_box(mask[top:bottom, left:right]):
+    inside = component[y:-y, x:-x].sum()
+    if share < _CIRCLE_SIDE or inside > _GREATEST_INSIDE * component.sum():
         return False
+    is_circle = share < _FRAME_SIDE
+    shape = component.shape
+    least = _LEAST_IN_CIRCLE * max(shape) if is_circle else _LEAST_IN_FRAME * min(shape)
     is_framed = (others[:, :2] >= box[:2]).all(axis=1) & (others[:, 2:] <= box[2:]).all(axis=1)
-    is_large = (others[:, 2:] - others[:, :2]).max(axis=1) >= min(right - left, bottom - top) / 5
+    is_large = (others[:, 2:] - others[:, :2]).max(axis=1) >= least
     return bool((is_framed & is_large).any())
