@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, features
+from PIL import Image, ImageDraw, features
 from PIL.PngImagePlugin import PngImageFile
 from support import error_allowed, inverted, run_program, saved, sheet
 
@@ -89,6 +89,18 @@ def test_white_ink_on_a_transparent_background_is_seen(classifier: Classifier) -
     image = Image.new("RGBA", (480, 360), (255, 255, 255, 0))
     image.putalpha(sheet(SEVEN))
     assert_seven(saved(image), classifier)
+
+
+def test_blank_canvas_with_transparent_corners_is_refused() -> None:
+    image = Image.new("RGBA", (420, 340), (255, 255, 255, 0))
+    ImageDraw.Draw(image).rounded_rectangle((0, 0, 419, 339), 40, fill="white")
+    with pytest.raises(MnistctlError, match="is blank"):
+        read_image(saved(image))
+
+
+def test_noise_of_a_channel_is_no_ink() -> None:
+    noise = np.random.default_rng(0).normal(128, 5, (64, 64, 3)).astype(np.uint8)
+    assert np.ptp(noise[..., 0]) >= 32 > np.ptp(decode(saved(Image.fromarray(noise))))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -158,6 +158,14 @@ def test_digit_of_straight_lines_is_not_a_frame(
     assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == digit
 
 
+def test_thick_zero_with_corners_is_not_a_sheet(classifier: Classifier) -> None:
+    image = Image.new("L", (300, 300), 250)
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((100, 60, 200, 240), fill=10)
+    pen.rectangle((130, 110, 170, 190), fill=250)
+    assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == 0
+
+
 def test_box_of_a_digit_on_squares_has_no_part_of_them() -> None:
     plain, squared = (
         READABLE[name](DIGITS[0]) for name in ("pencil", "squares as dark as the digit")

@@ -9,14 +9,14 @@ from mnistctl.images import coarse
 # of the digit, and the greatest distance to it.
 _LEAST_SIDE = 0.1
 _GREATEST_DISTANCE = 0.3
-# A frame runs along at least this share of each side of its box, and a circle along this. A 7 runs
-# along two sides.
+# The least share of each side of its box that a frame runs along. A 7 runs along two sides.
 _FRAME_SIDE = 0.85
+# That of a circle.
 _CIRCLE_SIDE = 0.6
 # The greatest share of a frame or circle away from the sides of its box.
 _GREATEST_INSIDE = 0.3
 # The least side of a digit in a frame, of the frame's shorter side, and in a circle, of its longer
-# side. A 0 with a slash is like a smaller digit in a circle.
+# side: what is smaller may be the slash of a 0.
 _LEAST_IN_FRAME = 0.2
 _LEAST_IN_CIRCLE = 0.5
 # The least height of a digit in a frame that it touches, of the frame's. In an 8 of straight lines,
@@ -54,17 +54,11 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.i
         labels: int64, same shape, from 1; 0 where the mask is not set.
         boxes: int64, shape (components, 4): left, top, right and bottom of labels 1, 2, ...
     """
-    # A run is a row of pixels without a gap. In ``index``, all rows of the mask follow each other.
+    # A run is a part of a row without gaps: faster than pixels.
     changes = np.diff(np.pad(mask, ((0, 0), (1, 1))).view(np.int8), axis=1)
     y, start = (changes > 0).nonzero()
     end = (changes < 0).nonzero()[1]
-    index = y * changes.shape[1]
-    above = index - changes.shape[1]
-    first = np.searchsorted(index + end, above + start)
-    count = (np.searchsorted(index + start, above + end, side="right") - first).clip(0)
-    before = count.cumsum() - count
-    touching = np.arange(count.sum()) + np.repeat(first - before, count)
-    pairs = np.stack((np.repeat(np.arange(len(y)), count), touching))
+    pairs = _touching_runs(y * changes.shape[1], start, end, changes.shape[1])
     roots, component = np.unique(_lowest_reachable(len(y), pairs), return_inverse=True)
 
     labels = np.zeros(mask.shape, np.int64)
@@ -74,6 +68,25 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.i
     np.minimum.at(low, component, np.stack((start, y), axis=1))
     np.maximum.at(high, component, np.stack((end, y + 1), axis=1))
     return labels, np.hstack((low, high))
+
+
+def _touching_runs(
+    row: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64], length: int
+) -> NDArray[np.int64]:
+    """Return the indices of each two runs that touch, shape (2, pairs), also at their corners.
+
+    Args:
+        row: where the row of a run begins, if the rows follow each other; in ascending order.
+        start: where the run starts in its row.
+        end: where it ends, exclusive.
+        length: of a row, at least one more than the greatest end.
+    """
+    above = row - length
+    first = np.searchsorted(row + end, above + start)
+    count = (np.searchsorted(row + start, above + end, side="right") - first).clip(0)
+    before = count.cumsum() - count
+    touching = np.arange(count.sum()) + np.repeat(first - before, count)
+    return np.stack((np.repeat(np.arange(len(row)), count), touching))
 
 
 def _lowest_reachable(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -90,7 +103,7 @@ def _lowest_reachable(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]
 
 
 def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the labels of the largest component that is not a frame, and of those near it."""
+    """Return the labels of the largest component that is around no other, and of those near it."""
     order = _without_frames(labels, boxes)
     sides = (boxes[order, 2:] - boxes[order, :2]).max(axis=1)
     main, side = boxes[order[0]], sides[0]
@@ -102,7 +115,7 @@ def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArra
 def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the indices of components, the largest first, but not of those around others."""
     order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).max(axis=1), kind="stable")
-    while len(order) > 1 and _is_frame(boxes[order[1:]], labels == order[0] + 1, boxes[order[0]]):
+    while len(order) > 1 and _is_around(boxes[order[1:]], labels == order[0] + 1, boxes[order[0]]):
         order = order[1:]
     return order
 
@@ -153,7 +166,7 @@ def _band(side: int) -> int:
     return -(-side // 6)
 
 
-def _is_frame(others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:
+def _is_around(others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:
     """Say whether a component is a frame or a circle around another."""
     left, top, right, bottom = box.tolist()
     component = mask[top:bottom, left:right]

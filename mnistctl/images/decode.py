@@ -75,19 +75,24 @@ def _read_bytes(file: BinaryIO) -> BinaryIO:
 
 
 def _greyscale(file: BinaryIO) -> NDArray[np.uint8]:
-    """Return an image as greyscale, or its channel with the most contrast if that has too little.
+    """Return an image as greyscale, or its channel that varies most if greyscale is blank.
 
     Ink may be as bright as its background: blue on black, or white on a transparent background.
     """
-    grey = np.asarray(_load(file, jpeg_mode="L", background="white").convert("L"))
+    grey = np.asarray(_opaque(_load(file, "L"), "white").convert("L"))
     if np.ptp(grey) >= LEAST_CONTRAST:
         return grey
-    channels = np.asarray(_load(file, jpeg_mode="RGB", background="black").convert("RGB"))
-    return np.ascontiguousarray(channels[..., channels.std(axis=(0, 1)).argmax()])
+    image = _load(file, "RGB")
+    is_mostly_transparent = image.mode == "RGBA" and not np.median(np.asarray(image)[..., 3])
+    background = "black" if is_mostly_transparent else "white"
+    colours = np.asarray(_opaque(image, background).convert("RGB"))
+    channel = np.ascontiguousarray(colours[..., colours.std(axis=(0, 1)).argmax()])
+    # The noise of a single channel is stronger than that of their mean.
+    return channel if np.ptp(channel) >= 2 * LEAST_CONTRAST else grey
 
 
-def _load(file: BinaryIO, *, jpeg_mode: str, background: str) -> Image.Image:
-    """Return an image upright and opaque, with 8 bits a channel, at up to twice the working size.
+def _load(file: BinaryIO, jpeg_mode: str) -> Image.Image:
+    """Return an image upright, with 8 bits a channel, at no more than twice the working size.
 
     A JPEG file is decoded in ``jpeg_mode``: ``L`` takes less time than ``RGB``.
     """
@@ -107,10 +112,14 @@ def _load(file: BinaryIO, *, jpeg_mode: str, background: str) -> Image.Image:
         return Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
     if image.mode == "F":  # 0 to 1
         return Image.fromarray(np.uint8(np.nan_to_num(np.asarray(image)).clip(0, 1) * 255))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
-    return image
+    return image.convert("RGBA") if image.has_transparency_data else image
+
+
+def _opaque(image: Image.Image, background: str) -> Image.Image:
+    """Return an image over a background if it is RGBA."""
+    if image.mode != "RGBA":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
 
 
 def _upright(image: Image.Image) -> Image.Image:

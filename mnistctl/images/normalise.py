@@ -17,6 +17,7 @@ from mnistctl.images.background import remove_border, remove_lighting
 from mnistctl.images.components import digit_mask
 from mnistctl.images.lines import without_lines
 from mnistctl.images.polarity import is_dark_on_light
+from mnistctl.images.sheet import cover_surroundings
 from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
 _BOX = 20
@@ -70,6 +71,7 @@ def find(grey: NDArray[np.uint8]) -> Found:
     """
     if _is_mnist(grey):
         return Found(as_input(grey), is_dark=False, box=(0, 0, 1, 1))
+    grey = cover_surroundings(grey)
     is_dark = is_dark_on_light(grey)
     light = 255 - grey if is_dark else grey
     if is_dark and _is_mnist(light):

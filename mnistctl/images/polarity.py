@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from mnistctl.images import coarse
-from mnistctl.images.sheet import cut_out_sheet
 
 # Polarity shows in a small image too, and is found faster there.
 _SIDE = 128
@@ -20,9 +19,9 @@ def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
 
     Ink is narrow, so it differs more from the mean around it than the background does. Dark ink
     therefore makes the skewness of these differences negative. The mean around a pixel follows the
-    lighting. The table around the paper, or a frame along the border, is cut off first.
+    lighting. A frame along the border is cut off first.
     """
-    small = cut_out_sheet(coarse.thumbnail(grey, _SIDE))
+    small = coarse.thumbnail(grey, _SIDE)
     threshold = (int(small.min()) + int(small.max())) / 2
     inside = _cut_off_frame(small, threshold)
     light = inside > threshold

@@ -8,42 +8,45 @@ from mnistctl.images import coarse
 from mnistctl.images.components import components
 from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
-# Enough to see a sheet, and a digit on it.
-_COARSE_SIDE = 64
-_LEAST_PIXELS = 200
-# The least share of a sheet in a rectangle around it, and of the paper in the sheet. A 0, 6 or 8
-# covers up to 0.88 of a rectangle, its holes included.
+# The least area of a sheet's box in pixels of a coarse image: enough to see a digit on it.
+_LEAST_AREA = 400
+# The least share of a sheet in a rectangle around it, its ink included. A round 0, 6 or 8 covers up
+# to 0.88 of a rectangle.
 _LEAST_FILL = 0.92
+# The least share of the paper in a sheet.
 _LEAST_PAPER = 0.6
-# The least side of a digit, of the sheet's.
+# The least longest side of a digit, of the longest side of its sheet.
 _LEAST_SIDE = 0.1
 # A digit may differ less from the paper than the table does. Its sheet covers more of the image
 # than a bar that is a 1, and touches fewer sides of the image than a strip of the table.
 _LEAST_COVER_IF_FAINT = 0.25
 _MOST_TOUCHED_IF_FAINT = 1
+# A 0 with corners is not a sheet: its hole covers at least this share of its box, and the 0 is at
+# most this many times as wide on one side of the hole as on another.
+_HOLE_OF_ZERO = 0.8
+_WIDTHS_OF_ZERO = 2.5
 # Along a side of a rectangle, for each angle, and then across it.
 _ANGLES = np.radians(np.arange(-45, 135, 3))
 _DIRECTIONS = np.stack((np.sin(_ANGLES), np.cos(_ANGLES)))
 
 
-def cut_out_sheet(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the part of an image with the sheet; what is around it gets the paper's tone.
+def cover_surroundings(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image in which all around the sheet has the tone of its paper.
 
-    A sheet is a rectangle at any angle, which the border of the image may cut off. It has one tone,
-    and a digit. Without a sheet, or without anything around it, the image is returned as it is.
+    A sheet is a rectangle of one tone, at any angle, with a digit on it. The border of the image
+    may cut it off. The smallest counts: a table may look like a sheet with a sheet on it. Without a
+    sheet, or with nothing around it, the image is returned as it is.
     """
-    factor = -(-max(image.shape) // _COARSE_SIDE)
-    small = np.asarray(Image.fromarray(image).reduce(factor))
+    factor = coarse.coarse_factor(grey.shape)
+    small = np.asarray(Image.fromarray(grey).reduce(factor))
     light = small > otsu(small)
     tones = (components(light), components(~light))
     sheets = [*_sheets(small, *tones), *_sheets(small, *tones[::-1])]
     if not sheets:
-        return image
+        return grey
     sheet, paper = min(sheets, key=lambda found: found[0].sum())
-    inside = coarse.enlarge(_without_edge(sheet), factor, image.shape)
-    cut_out = np.where(inside, image, np.uint8(np.median(small[paper])))
-    y, x = inside.nonzero()
-    return cut_out[y.min() : y.max() + 1, x.min() : x.max() + 1]
+    inside = coarse.enlarge(_without_edge(sheet), factor, grey.shape)
+    return np.where(inside, grey, np.uint8(np.median(small[paper])))
 
 
 def _sheets(
@@ -61,27 +64,29 @@ def _sheets(
     sheets = []
     (labels, boxes), (ink_labels, ink_boxes) = papers, inks
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    for index in np.flatnonzero(areas >= _LEAST_PIXELS):
+    for index in np.flatnonzero(areas >= _LEAST_AREA):
         box = boxes[index]
-        inner, ink = _inside(boxes, box), _inside(ink_boxes, box)
         paper = labels == index + 1
-        sheet = paper | np.isin(labels, inner + 1) | np.isin(ink_labels, ink + 1)
-        if not sheet.all() and paper.sum() >= _LEAST_PAPER * sheet.sum():
-            has_digit = _longest_side(ink_boxes[ink]) >= _LEAST_SIDE * _longest_side(boxes[[index]])
-            if (has_digit or _has_faint_digit(image, sheet)) and _is_rectangle(sheet):
-                sheets.append((sheet, paper))
+        on_paper = _inside(ink_boxes, box)
+        ink = np.isin(ink_labels, on_paper + 1)
+        sheet = paper | ink | np.isin(labels, _inside(boxes, box) + 1)
+        if sheet.all() or paper.sum() < _LEAST_PAPER * sheet.sum() or _is_hole_of_zero(ink, box):
+            continue
+        has_digit = _longest_side(ink_boxes[on_paper]) >= _LEAST_SIDE * _longest_side(box)
+        if (has_digit or _has_faint_digit(image, sheet)) and _is_rectangle(sheet):
+            sheets.append((sheet, paper))
     return sheets
 
 
 def _inside(boxes: NDArray[np.int64], box: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of the boxes inside a box that do not touch its sides."""
+    """Return the indices of the boxes that are inside a box and do not touch its sides."""
     is_inside = (boxes[:, :2] > box[:2]).all(axis=1) & (boxes[:, 2:] < box[2:]).all(axis=1)
     return np.flatnonzero(is_inside)
 
 
 def _longest_side(boxes: NDArray[np.int64]) -> int:
-    """Return the longest side of boxes; 0 without boxes."""
-    return int((boxes[:, 2:] - boxes[:, :2]).max(initial=0))
+    """Return the longest side of one box or several; 0 without boxes."""
+    return int((boxes[..., 2:] - boxes[..., :2]).max(initial=0))
 
 
 def _has_faint_digit(image: NDArray[np.uint8], sheet: NDArray[np.bool_]) -> bool:
@@ -91,6 +96,17 @@ def _has_faint_digit(image: NDArray[np.uint8], sheet: NDArray[np.bool_]) -> bool
         return False
     inside = image[_without_edge(sheet) > 0]
     return bool(len(inside) and np.ptp(inside) >= LEAST_CONTRAST)
+
+
+def _is_hole_of_zero(ink: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:
+    """Say whether the ink in a box may be the hole of a 0 with corners."""
+    hole = Image.fromarray(ink).getbbox()
+    if hole is None:
+        return False
+    left, top, right, bottom = hole
+    widths = np.abs(np.array(hole) - box)
+    fill = ink.sum() / ((right - left) * (bottom - top))
+    return bool(fill >= _HOLE_OF_ZERO and widths.max() <= _WIDTHS_OF_ZERO * widths.min())
 
 
 def _without_edge(sheet: NDArray[np.bool_]) -> NDArray[np.uint8]:
