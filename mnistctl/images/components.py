@@ -73,13 +73,13 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.i
 def _touching_runs(
     row: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64], length: int
 ) -> NDArray[np.int64]:
-    """Return the indices of each two runs that touch, shape (2, pairs), also at their corners.
+    """Return the pairs of runs that touch, also at their corners: indices, shape (2, pairs).
 
     Args:
         row: where the row of a run begins, if the rows follow each other; in ascending order.
         start: where the run starts in its row.
         end: where it ends, exclusive.
-        length: of a row, at least one more than the greatest end.
+        length: the length of a row, more than the greatest end.
     """
     above = row - length
     first = np.searchsorted(row + end, above + start)

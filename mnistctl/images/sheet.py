@@ -15,7 +15,7 @@ _LEAST_AREA = 400
 _LEAST_FILL = 0.92
 # The least share of the paper in a sheet.
 _LEAST_PAPER = 0.6
-# The least longest side of a digit, of the longest side of its sheet.
+# The least longest side of a digit, as a share of its sheet's.
 _LEAST_SIDE = 0.1
 # A digit may differ less from the paper than the table does. Its sheet covers more of the image
 # than a bar that is a 1, and touches fewer sides of the image than a strip of the table.
@@ -31,7 +31,7 @@ _DIRECTIONS = np.stack((np.sin(_ANGLES), np.cos(_ANGLES)))
 
 
 def cover_surroundings(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image in which all around the sheet has the tone of its paper.
+    """Return an image in which what is around the sheet has the tone of its paper.
 
     A sheet is a rectangle of one tone, at any angle, with a digit on it. The border of the image
     may cut it off. The smallest counts: a table may look like a sheet with a sheet on it. Without a
