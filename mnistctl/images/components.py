@@ -11,7 +11,7 @@ _LEAST_SIDE = 0.1
 _GREATEST_DISTANCE = 0.3
 # The least share of each side of its box that a frame runs along. A 7 runs along two sides.
 _FRAME_SIDE = 0.85
-# That of a circle.
+# The same for a circle.
 _CIRCLE_SIDE = 0.6
 # The greatest share of a frame or circle away from the sides of its box.
 _GREATEST_INSIDE = 0.3

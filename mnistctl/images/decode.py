@@ -30,7 +30,7 @@ _WORKING_SIDE = 256
 
 
 def decode(file: BinaryIO) -> NDArray[np.uint8]:
-    """Read an image file as greyscale, black to white.
+    """Read an image file as greyscale, or as one of its channels if greyscale is blank.
 
     Args:
         file: PNG, JPEG, GIF, BMP, PPM, WebP or AVIF, of up to 16 MB and 16 million pixels
@@ -87,7 +87,7 @@ def _greyscale(file: BinaryIO) -> NDArray[np.uint8]:
     background = "black" if is_mostly_transparent else "white"
     colours = np.asarray(_opaque(image, background).convert("RGB"))
     channel = np.ascontiguousarray(colours[..., colours.std(axis=(0, 1)).argmax()])
-    # The noise of a single channel is stronger than that of their mean.
+    # A single channel has stronger noise than grey, the mean of three.
     return channel if np.ptp(channel) >= 2 * LEAST_CONTRAST else grey
 
 
@@ -111,7 +111,7 @@ def _load(file: BinaryIO, jpeg_mode: str) -> Image.Image:
     if image.mode == "I":  # 16 bits
         return Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
     if image.mode == "F":  # 0 to 1
-        return Image.fromarray(np.uint8(np.nan_to_num(np.asarray(image)).clip(0, 1) * 255))
+        return Image.fromarray((np.nan_to_num(np.asarray(image)).clip(0, 1) * 255).astype(np.uint8))
     return image.convert("RGBA") if image.has_transparency_data else image
 
 

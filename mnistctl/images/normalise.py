@@ -161,7 +161,7 @@ def _is_frame(ink: NDArray[np.bool_]) -> bool:
 
 
 def _check_shape(digit: NDArray[np.float32]) -> None:
-    """Raise MnistctlError if ink is a lying line, or fills its box and is too wide for a 1."""
+    """Raise MnistctlError if ink is a horizontal line, or fills its box and is too wide for a 1."""
     height, width = digit.shape
     if width > _GREATEST_ASPECT * height:
         raise MnistctlError("has a line but no digit on it: crop it to one digit")
