@@ -114,6 +114,18 @@ def _flash() -> NDArray[np.float64]:
     return np.asarray(60 + 180 * np.exp(-((x - 110) ** 2 + (y - 90) ** 2) / (2 * 150**2)))
 
 
+def _shadow(
+    *, level: float, angle: float, offset: float, width: float = np.inf
+) -> NDArray[np.float64]:
+    """Return paper in a band of hard shadow, with an edge at an angle and offset to the middle."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    turn = np.radians(angle)
+    distance = (x - WIDTH / 2) * np.cos(turn) + (y - HEIGHT / 2) * np.sin(turn) - offset
+    is_dark = (distance < 0) & (distance > -width)
+    image = Image.fromarray(np.where(is_dark, level * PAPER, PAPER).astype(np.uint8))
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(1.5)), np.float64)
+
+
 def _vignette() -> NDArray[np.float64]:
     y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
     return np.asarray(1 - 0.35 * (x**2 + y**2))
@@ -239,6 +251,15 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "sheet on a table that is lighter than the ink": lambda d: _on_table(d, (80, 45), table=130),
     "black canvas on a light page": _card_on_page,
     "vignette": lambda d: tones(PAPER * _vignette() * (1 - 0.7 * ink(d))),
+    "deep shadow across": lambda d: tones(
+        _shadow(level=0.3, angle=0, offset=0) * (1 - 0.75 * ink(d))
+    ),
+    "hard shadow over all but a strip": lambda d: tones(
+        _shadow(level=0.5, angle=0, offset=120) * (1 - 0.75 * ink(d))
+    ),
+    "wide band of shadow at an angle": lambda d: tones(
+        _shadow(level=0.5, angle=60, offset=90, width=180) * (1 - 0.75 * ink(d))
+    ),
     "flash": lambda d: tones(_flash() * (1 - 0.7 * ink(d))),
     "ruled paper": lambda d: on_paper(0.8 * ink(d), 0.4 * rules(60)),
     "darkly ruled paper": lambda d: on_paper(0.8 * ink(d), 0.48 * rules(60)),

@@ -76,7 +76,7 @@ def find(grey: NDArray[np.uint8]) -> Found:
     light = 255 - grey if is_dark else grey
     if is_dark and _is_mnist(light):
         return Found(as_input(light), is_dark=True, box=(0, 0, 1, 1))
-    ink = _find_ink(remove_lighting(light))
+    ink = _find_ink(remove_lighting(grey, is_dark=is_dark))
     left, top, right, bottom = Image.fromarray(ink >= 0.5).getbbox() or (0, 0, 1, 1)
     digit = ink[top:bottom, left:right]
     _check_shape(digit)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from mnistctl.images import coarse
+from mnistctl.images.threshold import LEAST_CONTRAST
 
 # Polarity shows in a small image too, and is found faster there.
 _SIDE = 128
@@ -26,12 +27,22 @@ def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
     inside = _cut_off_frame(small, threshold)
     light = inside > threshold
     if light.all() or not light.any():
-        if min(light.shape) > max(light.shape) / 2:  # a frame without a digit
+        if min(light.shape) <= max(light.shape) / 2:  # a 1 that is a bar, or a narrow 0
+            inside = small
+        elif not _has_contrast(inside):  # a frame without a digit
             return bool(light.all())
-        inside = small  # a 1 that is a bar, or a narrow 0
     around = Image.fromarray(inside).filter(ImageFilter.BoxBlur(max(inside.shape) // 4))
     differences = inside - np.asarray(around, np.float32)
     return bool((differences * differences * differences).sum() < 0)
+
+
+def _has_contrast(inside: NDArray[np.uint8]) -> bool:
+    """Say whether there is ink within a frame, though all is darker, or lighter, than the frame.
+
+    A wide strip of light or shadow is such a frame. The pixels along its edge have both tones.
+    """
+    pixels = inside[2:-2, 2:-2]
+    return bool(pixels.size and np.ptp(pixels) >= LEAST_CONTRAST)
 
 
 def _cut_off_frame(image: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
