@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 Grey = NDArray[np.uint8]
 Draw = Callable[[ImageDraw.ImageDraw], None]
@@ -33,9 +33,9 @@ def on_paper(*layers: NDArray[np.float64]) -> Image.Image:
     return tones(PAPER * (1 - np.maximum.reduce(layers)))
 
 
-def tones(values: NDArray[np.float64]) -> Image.Image:
+def tones(values: NDArray[np.float64], noise_level: float = 2) -> Image.Image:
     """Return a greyscale image with a camera's noise."""
-    noise = np.random.default_rng(0).normal(0, 2, values.shape)
+    noise = np.random.default_rng(0).normal(0, noise_level, values.shape)
     return Image.fromarray((values + noise).clip(0, 255).astype(np.uint8))
 
 
@@ -81,6 +81,15 @@ def _corner(pen: ImageDraw.ImageDraw) -> None:
     pen.polygon([(WIDTH, HEIGHT), (WIDTH - 90, HEIGHT), (WIDTH, HEIGHT - 90)], fill=255)
 
 
+def _text(pen: ImageDraw.ImageDraw) -> None:
+    pen.text((20, 8), "Write a digit in the middle of the page", 255, ImageFont.load_default(20))
+
+
+def _scribble(pen: ImageDraw.ImageDraw) -> None:
+    points = [(150 + 8 * i, 290 + 14 * (i % 2)) for i in range(16)]
+    pen.line(points, fill=255, width=4)
+
+
 def _two_edges(pen: ImageDraw.ImageDraw) -> None:
     pen.rectangle((0, 0, 30, HEIGHT), fill=255)
     pen.rectangle((0, HEIGHT - 20, WIDTH, HEIGHT), fill=255)
@@ -124,6 +133,12 @@ def _shadow(
     is_dark = (distance < 0) & (distance > -width)
     image = Image.fromarray(np.where(is_dark, level * PAPER, PAPER).astype(np.uint8))
     return np.asarray(image.filter(ImageFilter.GaussianBlur(1.5)), np.float64)
+
+
+def _wood() -> NDArray[np.float64]:
+    grain = np.random.default_rng(3).normal(0, 1, HEIGHT).cumsum()
+    rows = 150 + 50 * np.sin(25 * (grain - grain.min()) / np.ptp(grain))
+    return np.repeat(rows[:, np.newaxis], WIDTH, axis=1)
 
 
 def _vignette() -> NDArray[np.float64]:
@@ -260,6 +275,14 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "wide band of shadow at an angle": lambda d: tones(
         _shadow(level=0.5, angle=60, offset=90, width=180) * (1 - 0.75 * ink(d))
     ),
+    "narrow band of shadow at an angle": lambda d: tones(
+        _shadow(level=0.5, angle=60, offset=20, width=40) * (1 - 0.75 * ink(d))
+    ),
+    "line of text above": lambda d: on_paper(0.8 * ink(d, 6), 0.8 * drawn(_text)),
+    "scribble below": lambda d: on_paper(0.8 * ink(d, 5), 0.8 * drawn(_scribble)),
+    "strong noise": lambda d: tones(170 * (1 - 0.75 * ink(d)), noise_level=50),
+    "dithered": lambda d: on_paper(0.6 * ink(d)).convert("1"),
+    "wood": lambda d: tones(_wood() * (1 - 0.8 * ink(d))),
     "flash": lambda d: tones(_flash() * (1 - 0.7 * ink(d))),
     "ruled paper": lambda d: on_paper(0.8 * ink(d), 0.4 * rules(60)),
     "darkly ruled paper": lambda d: on_paper(0.8 * ink(d), 0.48 * rules(60)),

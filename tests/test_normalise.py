@@ -116,6 +116,18 @@ def test_every_drawn_image_is_answered_as_a_person_would(
     assert np.mean(predicted == mnist_test.labels[:20]) >= 0.9
 
 
+@pytest.mark.parametrize("width", [130, 300, 420, 700])
+@pytest.mark.parametrize("name", ["darkly ruled paper", "lines as dark as the digit"])
+def test_lines_do_no_harm_at_any_size(
+    name: str, width: int, mnist_test: Dataset, classifier: Classifier
+) -> None:
+    sheets = [READABLE[name](digit) for digit in DIGITS[:20]]
+    size = (width, round(width * sheets[0].height / sheets[0].width))
+    inputs = [read_image(saved(image.resize(size))) for image in sheets]
+    predicted = [prediction.digit for prediction in classifier.predict(np.stack(inputs))]
+    assert np.mean(predicted == mnist_test.labels[:20]) >= 0.95
+
+
 @pytest.mark.parametrize("width", [1, 2, 25])
 @pytest.mark.parametrize("size", [150, 280, 500])
 def test_thin_and_thick_strokes_are_read(classifier: Classifier, width: int, size: int) -> None:

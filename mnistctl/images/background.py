@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from mnistctl.images import coarse
+from mnistctl.images.threshold import LEAST_CONTRAST
 
 # Lighting shows in a small image too, and is found faster there.
 _LIGHTING_SIDE = 64
@@ -24,7 +25,7 @@ def remove_lighting(grey: NDArray[np.uint8], *, is_dark: bool) -> NDArray[np.uin
     size = (width, height)
     under = Image.fromarray(background).resize(size, Image.Resampling.BILINEAR)
     ink = np.asarray(ImageChops.subtract(Image.fromarray(light), under))
-    if not is_dark:
+    if not is_dark or ink.max() < LEAST_CONTRAST:
         return ink
     paper = 255 - background.astype(np.float32)
     gain = np.minimum(paper.max() / paper.clip(1), _GREATEST_GAIN)
@@ -36,20 +37,26 @@ def _background(light: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the background of light ink, as a small image.
 
     It is the morphological opening of the image: it removes what is narrower than a window, and the
-    window is wider than any stroke.
+    window is wider than any stroke. A square window fits into the corners of a table, and an
+    octagon into those of a shadow at an angle. What none of them fits into stays as ink.
     """
     small = coarse.thumbnail(light, _LIGHTING_SIDE)
     radius = max(1, max(small.shape) // 6)
-    return _slide(_slide(small, radius, np.minimum), radius, np.maximum)
+    square, octagon = (
+        _slide(_slide(small, radius, diagonal, np.minimum), radius, diagonal, np.maximum)
+        for diagonal in (0, round(0.3 * radius))
+    )
+    return np.maximum(square, octagon)
 
 
-def _slide(image: NDArray[np.uint8], radius: int, function: np.ufunc) -> NDArray[np.uint8]:
-    """Return the minimum or maximum in an octagon around each pixel.
+def _slide(
+    image: NDArray[np.uint8], radius: int, diagonal: int, function: np.ufunc
+) -> NDArray[np.uint8]:
+    """Return the minimum or maximum in a window around each pixel.
 
-    A square would not fit into the corners of a shadow at an angle, and leave them as ink. An
-    octagon is the sum of four lines (Pillow's filters are squares, and take far longer).
+    The window is a square, or an octagon if it has a diagonal part: the sum of four lines. Pillow's
+    filters are squares, and take far longer.
     """
-    diagonal = round(0.3 * radius)
     image = np.pad(image, radius, mode="edge")
     for _ in range(2):
         image = _slide_along(image, radius - 2 * diagonal, function, is_diagonal=False)

@@ -103,7 +103,7 @@ def _lowest_reachable(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]
 
 
 def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the labels of the largest component that is around no other, and of those near it."""
+    """Return the labels of the highest component that is around no other, and of those near it."""
     order = _without_frames(labels, boxes)
     sides = (boxes[order, 2:] - boxes[order, :2]).max(axis=1)
     main, side = boxes[order[0]], sides[0]
@@ -113,8 +113,11 @@ def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArra
 
 
 def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of components, the largest first, but not of those around others."""
-    order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).max(axis=1), kind="stable")
+    """Return the indices of components, the highest first, but not of those around others.
+
+    Not the longest: a line of text above a digit may be longer than the digit is high.
+    """
+    order = np.argsort(boxes[:, 1] - boxes[:, 3], kind="stable")
     while len(order) > 1 and _is_around(boxes[order[1:]], labels == order[0] + 1, boxes[order[0]]):
         order = order[1:]
     return order

@@ -24,8 +24,14 @@ _BOX = 20
 # What must be left of a digit without what is connected to the border: of its contrast, and of
 # the image's longer side. A digit that itself touches the border keeps less.
 _LEAST_CONTRAST_LEFT = 0.35
+# The same where a band of shadow crosses the digit, and the least share of the darkest ink that is
+# then the digit's.
+_LEAST_CONTRAST_IN_BAND = 0.3
+_LEAST_DARKEST_IN_BAND = 0.8
 _LEAST_SIDE_LEFT = 0.1
-# A frame covers more of the border than a digit that touches it, and less of the image.
+# A frame's box covers most of the image. The frame covers more of its box's border than a digit
+# that touches the border, and less of the image.
+_FRAME_BOX = 0.9
 _FRAME_BORDER = 0.67
 _FRAME_COVER = 0.33
 # A digit is at most this many times as wide as high.
@@ -104,15 +110,16 @@ def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
         MnistctlError: there is no ink, or none that can be a digit.
     """
     inside = remove_border(levels)
-    if inside.max() >= LEAST_CONTRAST:
-        digit = _keep_digit(_binarise(inside))
-        if _is_whole(digit >= 0.5, inside, levels):
-            return digit
-    # The digit itself touches the border, or lines as dark as the digit, or there is none.
+    apart = _keep_digit(_binarise(inside)) if inside.max() >= LEAST_CONTRAST else None
+    if apart is not None and _is_whole(apart >= 0.5, inside, levels):
+        return apart
+    # The digit itself touches the border, or lines or a shadow that do, or there is none.
     ink = _binarise(levels)
     on_lines = None if _is_frame(ink >= 0.5) else _find_on_lines(ink)
     if on_lines is not None and not _border(on_lines >= 0.5).any():
         return on_lines
+    if apart is not None and _is_in_band(apart >= 0.5, inside, levels):
+        return apart
     digit = _keep_digit(ink)
     if _is_frame(digit >= 0.5):
         raise MnistctlError("has a frame but no digit in it: crop it to one digit")
@@ -125,8 +132,9 @@ def _find_on_lines(ink: NDArray[np.float32]) -> NDArray[np.float32] | None:
     Raises:
         MnistctlError: there is no digit on the lines.
     """
-    unruled = without_lines(ink >= 0.5)
-    if unruled.sum() == (ink >= 0.5).sum():
+    any_ink = ink > 0  # a faint line is in pieces at 0.5
+    unruled = without_lines(any_ink)
+    if np.array_equal(unruled, any_ink):
         return None
     digit = np.where(unruled, ink, np.float32(0))
     if unruled.any():
@@ -140,8 +148,26 @@ def _is_whole(
     digit: NDArray[np.bool_], inside: NDArray[np.uint8], levels: NDArray[np.uint8]
 ) -> bool:
     """Say whether enough of a digit is left without what is connected to the border."""
-    contrast_left = inside[digit].sum(dtype=np.int64) / levels[digit].sum(dtype=np.int64)
-    return bool(contrast_left >= _LEAST_CONTRAST_LEFT) and _is_large(digit)
+    return _contrast_left(digit, inside, levels) >= _LEAST_CONTRAST_LEFT and _is_large(digit)
+
+
+def _is_in_band(
+    digit: NDArray[np.bool_], inside: NDArray[np.uint8], levels: NDArray[np.uint8]
+) -> bool:
+    """Say whether a band of shadow crosses a digit: no other ink is as dark as what is left."""
+    darkest = levels >= np.median(levels[digit])
+    return bool(
+        _contrast_left(digit, inside, levels) >= _LEAST_CONTRAST_IN_BAND
+        and digit[darkest].mean() >= _LEAST_DARKEST_IN_BAND
+        and _is_large(digit)
+    )
+
+
+def _contrast_left(
+    digit: NDArray[np.bool_], inside: NDArray[np.uint8], levels: NDArray[np.uint8]
+) -> float:
+    """Return the share of a digit's contrast that is left."""
+    return float(inside[digit].sum(dtype=np.int64) / levels[digit].sum(dtype=np.int64))
 
 
 def _is_large(digit: NDArray[np.bool_]) -> bool:
@@ -156,8 +182,14 @@ def _border(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _is_frame(ink: NDArray[np.bool_]) -> bool:
-    """Say whether ink is a frame along the border."""
-    return bool(_border(ink).mean() > _FRAME_BORDER and ink.mean() < _FRAME_COVER)
+    """Say whether ink is a frame along the border, or close to it."""
+    left, top, right, bottom = Image.fromarray(ink).getbbox() or (0, 0, 0, 0)
+    inside = ink[top:bottom, left:right]
+    return bool(
+        inside.size >= _FRAME_BOX * ink.size
+        and _border(inside).mean() > _FRAME_BORDER
+        and ink.mean() < _FRAME_COVER
+    )
 
 
 def _check_shape(digit: NDArray[np.float32]) -> None:

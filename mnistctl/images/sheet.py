@@ -8,8 +8,8 @@ from mnistctl.images import coarse
 from mnistctl.images.components import components
 from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
-# The least area of a sheet's box in pixels of a coarse image: enough to see a digit on it.
-_LEAST_AREA = 400
+# The least side of a sheet's box in pixels of a coarse image: enough to see a digit on it.
+_LEAST_SHEET = 20
 # The least share of a sheet in a rectangle around it, its ink included. A round 0, 6 or 8 covers up
 # to 0.88 of a rectangle.
 _LEAST_FILL = 0.92
@@ -63,8 +63,8 @@ def _sheets(
     """
     sheets = []
     (labels, boxes), (ink_labels, ink_boxes) = papers, inks
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    for index in np.flatnonzero(areas >= _LEAST_AREA):
+    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
+    for index in np.flatnonzero(sides >= _LEAST_SHEET):
         box = boxes[index]
         paper = labels == index + 1
         on_paper = _inside(ink_boxes, box)
