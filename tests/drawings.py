@@ -264,6 +264,9 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "sheet at an angle, partly outside": lambda d: _on_table(d, (-20, -20)),
     "pencil on a sheet on a dark table": lambda d: _on_table(d, (80, 45), darkness=0.3),
     "sheet on a table that is lighter than the ink": lambda d: _on_table(d, (80, 45), table=130),
+    "narrow sheet on a dark table": lambda d: tones(
+        np.where(np.abs(np.arange(WIDTH) - WIDTH / 2) < 40, PAPER, 60) * (1 - 0.8 * ink(d, 3))
+    ),
     "black canvas on a light page": _card_on_page,
     "vignette": lambda d: tones(PAPER * _vignette() * (1 - 0.7 * ink(d))),
     "deep shadow across": lambda d: tones(

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawings import READABLE, drawn, frame, on_paper, pen_line, rules
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -264,6 +264,15 @@ def block(pen: ImageDraw.ImageDraw) -> None:
 def test_image_without_a_digit_is_refused(image: Image.Image, reason: str) -> None:
     with pytest.raises(MnistctlError, match=f"^image data: {reason}"):
         read_image(saved(image))
+
+
+@given(st.integers(0, 2**32 - 1))
+@example(14)  # after the lines are removed, all ink that is left is faint
+def test_streaks_in_fading_light_become_a_digit_or_are_refused(seed: int) -> None:
+    streaks = np.random.default_rng(seed).integers(0, 40, 34)
+    grey = np.add.outer(np.arange(0, 87, 3), streaks).astype(np.uint8)
+    with error_allowed():
+        assert find(grey).digit.max() <= 1
 
 
 def test_digit_that_touches_the_border_is_kept_whole() -> None:

@@ -9,8 +9,9 @@ from mnistctl.images.threshold import LEAST_CONTRAST
 
 # Lighting shows in a small image too, and is found faster there.
 _LIGHTING_SIDE = 64
-# The greatest factor for the contrast of ink in a shadow: noise gets the same factor.
-_GREATEST_GAIN = 3
+# The least tone of paper in a shadow, as a share of that in the light. What is darker is a table,
+# and its texture must not become as dark as ink.
+_DARKEST_SHADOW = 0.25
 
 
 def remove_lighting(grey: NDArray[np.uint8], *, is_dark: bool) -> NDArray[np.uint8]:
@@ -28,7 +29,8 @@ def remove_lighting(grey: NDArray[np.uint8], *, is_dark: bool) -> NDArray[np.uin
     if not is_dark or ink.max() < LEAST_CONTRAST:
         return ink
     paper = 255 - background.astype(np.float32)
-    gain = np.minimum(paper.max() / paper.clip(1), _GREATEST_GAIN)
+    lit = paper.max()
+    gain = np.where(paper >= _DARKEST_SHADOW * lit, lit / paper.clip(1), 1).astype(np.float32)
     enlarged = Image.fromarray(gain).resize(size, Image.Resampling.BILINEAR)
     return np.asarray((ink * np.asarray(enlarged)).clip(0, 255), np.uint8)
 
@@ -44,7 +46,7 @@ def _background(light: NDArray[np.uint8]) -> NDArray[np.uint8]:
     radius = max(1, max(small.shape) // 6)
     square, octagon = (
         _slide(_slide(small, radius, diagonal, np.minimum), radius, diagonal, np.maximum)
-        for diagonal in (0, round(0.3 * radius))
+        for diagonal in (0, 3 * radius // 10)
     )
     return np.maximum(square, octagon)
 
@@ -69,7 +71,7 @@ def _slide_along(
 ) -> NDArray[np.uint8]:
     """Return the minimum or maximum along an upright or diagonal line around each pixel.
 
-    Pixels closer to the border than ``radius`` are left out.
+    Rows closer to the border than ``radius`` are left out. With a diagonal line, columns are too.
     """
     reach = 0
     while reach < radius:

@@ -179,6 +179,5 @@ def _reduce(image: Image.Image) -> Image.Image:
         if transparent is not None:  # the grey level that means transparency
             image.paste(65535, mask=Image.fromarray(np.asarray(image) == transparent))
     if max(image.size) > _WORKING_SIDE:
-        image = image.copy()
         image.thumbnail((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BILINEAR)
     return image

@@ -137,7 +137,7 @@ def _find_on_lines(ink: NDArray[np.float32]) -> NDArray[np.float32] | None:
     if np.array_equal(unruled, any_ink):
         return None
     digit = np.where(unruled, ink, np.float32(0))
-    if unruled.any():
+    if (digit >= 0.5).any():
         digit = _keep_digit(digit)
     if not _is_large(digit >= 0.5):
         raise MnistctlError("has lines but no digit on them: crop it to one digit")
@@ -154,7 +154,7 @@ def _is_whole(
 def _is_in_band(
     digit: NDArray[np.bool_], inside: NDArray[np.uint8], levels: NDArray[np.uint8]
 ) -> bool:
-    """Say whether a band of shadow crosses a digit: no other ink is as dark as what is left."""
+    """Say whether a band of shadow crosses a digit: hardly any other ink is as dark."""
     darkest = levels >= np.median(levels[digit])
     return bool(
         _contrast_left(digit, inside, levels) >= _LEAST_CONTRAST_IN_BAND

@@ -8,8 +8,9 @@ from mnistctl.images import coarse
 from mnistctl.images.components import components
 from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
-# The least side of a sheet's box in pixels of a coarse image: enough to see a digit on it.
-_LEAST_SHEET = 20
+# The least area and side of a sheet's box in pixels of a coarse image: enough to see a digit on it.
+_LEAST_AREA = 400
+_LEAST_WIDTH = 12
 # The least share of a sheet in a rectangle around it, its ink included. A round 0, 6 or 8 covers up
 # to 0.88 of a rectangle.
 _LEAST_FILL = 0.92
@@ -63,8 +64,9 @@ def _sheets(
     """
     sheets = []
     (labels, boxes), (ink_labels, ink_boxes) = papers, inks
-    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
-    for index in np.flatnonzero(sides >= _LEAST_SHEET):
+    sides = boxes[:, 2:] - boxes[:, :2]
+    is_large = (sides.prod(axis=1) >= _LEAST_AREA) & (sides.min(axis=1) >= _LEAST_WIDTH)
+    for index in np.flatnonzero(is_large):
         box = boxes[index]
         paper = labels == index + 1
         on_paper = _inside(ink_boxes, box)
