@@ -40,7 +40,7 @@ def _background(light: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     It is the morphological opening of the image: it removes what is narrower than a window, and the
     window is wider than any stroke. A square window fits into the corners of a table, and an
-    octagon into those of a shadow at an angle. What none of them fits into stays as ink.
+    octagon into those of a shadow at an angle. What neither fits into stays as ink.
     """
     small = coarse.thumbnail(light, _LIGHTING_SIDE)
     radius = max(1, max(small.shape) // 6)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from mnistctl.images import coarse
 
-# Of the longer side of the digit's largest component: the least longer side of another component
+# Of the longer side of the digit's highest component: the least longer side of another component
 # of the digit, and the greatest distance to it.
 _LEAST_SIDE = 0.1
 _GREATEST_DISTANCE = 0.3

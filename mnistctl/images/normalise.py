@@ -24,11 +24,11 @@ _BOX = 20
 # What must be left of a digit without what is connected to the border: of its contrast, and of
 # the image's longer side. A digit that itself touches the border keeps less.
 _LEAST_CONTRAST_LEFT = 0.35
-# The same where a band of shadow crosses the digit, and the least share of the darkest ink that is
-# then the digit's.
+_LEAST_SIDE_LEFT = 0.1
+# If a band of shadow crosses the digit: the least share of its contrast that is left, and of the
+# darkest ink that is part of the digit.
 _LEAST_CONTRAST_IN_BAND = 0.3
 _LEAST_DARKEST_IN_BAND = 0.8
-_LEAST_SIDE_LEFT = 0.1
 # A frame's box covers most of the image. The frame covers more of its box's border than a digit
 # that touches the border, and less of the image.
 _FRAME_BOX = 0.9
@@ -113,7 +113,7 @@ def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
     apart = _keep_digit(_binarise(inside)) if inside.max() >= LEAST_CONTRAST else None
     if apart is not None and _is_whole(apart >= 0.5, inside, levels):
         return apart
-    # The digit itself touches the border, or lines or a shadow that do, or there is none.
+    # The digit touches the border, or lines or a shadow that reach it. Or there is no digit.
     ink = _binarise(levels)
     on_lines = None if _is_frame(ink >= 0.5) else _find_on_lines(ink)
     if on_lines is not None and not _border(on_lines >= 0.5).any():

@@ -37,9 +37,10 @@ def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
 
 
 def _has_contrast(inside: NDArray[np.uint8]) -> bool:
-    """Say whether there is ink within a frame, though all is darker, or lighter, than the frame.
+    """Say whether there is ink inside a frame, if the inside is all darker or all lighter than it.
 
-    A wide strip of light or shadow is such a frame. The pixels along its edge have both tones.
+    A wide strip of light or shadow may be cut off as a frame. The pixels along its edge are left
+    out, because they have both tones.
     """
     pixels = inside[2:-2, 2:-2]
     return bool(pixels.size and np.ptp(pixels) >= LEAST_CONTRAST)
