@@ -118,6 +118,13 @@ def _card_on_page(digit: Grey) -> Image.Image:
     return image
 
 
+def _above_table(digit: Grey) -> Image.Image:
+    """Return pencil on a sheet, and a dark rough table along the sheet's lower edge."""
+    values = PAPER * (1 - 0.35 * ink(digit, 5))
+    values[-90:] = np.random.default_rng(5).normal(45, 15, (90, WIDTH))
+    return tones(values)
+
+
 def _flash() -> NDArray[np.float64]:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     return np.asarray(60 + 180 * np.exp(-((x - 110) ** 2 + (y - 90) ** 2) / (2 * 150**2)))
@@ -215,6 +222,12 @@ def _line_across(pen: ImageDraw.ImageDraw) -> None:
     pen.line((0, 195, WIDTH, 185), fill=255, width=6)
 
 
+def _dashed_lines(pen: ImageDraw.ImageDraw) -> None:
+    for y in range(30, HEIGHT, 60):
+        for x in range(0, WIDTH, 20):
+            pen.line((x, y, x + 10, y), fill=255, width=3)
+
+
 def _line_down(pen: ImageDraw.ImageDraw) -> None:
     pen.line((240, 0, 250, HEIGHT), fill=255, width=6)
 
@@ -263,6 +276,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "sheet at an angle on a dark table": lambda d: _on_table(d, (80, 45)),
     "sheet at an angle, partly outside": lambda d: _on_table(d, (-20, -20)),
     "pencil on a sheet on a dark table": lambda d: _on_table(d, (80, 45), darkness=0.3),
+    "pencil above a dark rough table": _above_table,
     "sheet on a table that is lighter than the ink": lambda d: _on_table(d, (80, 45), table=130),
     "narrow sheet on a dark table": lambda d: tones(
         np.where(np.abs(np.arange(WIDTH) - WIDTH / 2) < 40, PAPER, 60) * (1 - 0.8 * ink(d, 3))
@@ -297,6 +311,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     ),
     "lines as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * rules(60)),
     "squares as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * rules(60, columns=True)),
+    "dashed lines": lambda d: on_paper(0.8 * ink(d), 0.8 * drawn(_dashed_lines)),
     "dotted paper": lambda d: on_paper(0.8 * ink(d), 0.6 * dots(_GRID, 2)),
     "specks": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * dots([(12, 20), (400, 300), (30, 320)], 4)),
     "pencil": lambda d: on_paper(0.25 * ink(d)),

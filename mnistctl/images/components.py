@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from mnistctl.images import coarse
 
-# Of the longer side of the digit's highest component: the least longer side of another component
-# of the digit, and the greatest distance to it.
+# Of the longer side of the highest component: the least longer side of what is not a speck, and the
+# greatest distance to another part of the digit.
 _LEAST_SIDE = 0.1
 _GREATEST_DISTANCE = 0.3
 # The least share of each side of its box that a frame runs along. A 7 runs along two sides.
@@ -40,7 +40,9 @@ def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if (lines := _touched_frame(labels, boxes)).any():
         small[lines] = 0
         labels, boxes = components(small > 0)
-    small *= np.isin(labels, _without_frames(labels, boxes) + 1)
+    # Remove specks for the same reason: the dashes of a line would touch each other.
+    order = _without_specks(_without_frames(labels, boxes), boxes)
+    small *= np.isin(labels, order + 1)
     # Wider by a pixel, the pieces of a broken stroke touch, and those of a broken frame.
     labels, boxes = components(coarse.widen(small) > 0)
     digit = np.isin(labels, _digit_labels(labels, boxes)).astype(np.uint8)
@@ -105,11 +107,16 @@ def _lowest_reachable(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]
 def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the labels of the highest component that is around no other, and of those near it."""
     order = _without_frames(labels, boxes)
+    highest = boxes[order[0]]
+    side = (highest[2:] - highest[:2]).max()
+    apart = np.maximum(boxes[order, :2] - highest[2:], highest[:2] - boxes[order, 2:]).max(axis=1)
+    return np.asarray(order[apart <= _GREATEST_DISTANCE * side] + 1)
+
+
+def _without_specks(order: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the indices of components, the highest first, without those that are too small."""
     sides = (boxes[order, 2:] - boxes[order, :2]).max(axis=1)
-    main, side = boxes[order[0]], sides[0]
-    distance = np.maximum(boxes[order, :2] - main[2:], main[:2] - boxes[order, 2:]).max(axis=1)
-    is_part = (sides >= _LEAST_SIDE * side) & (distance <= _GREATEST_DISTANCE * side)
-    return np.asarray(order[is_part] + 1)
+    return np.asarray(order[sides >= _LEAST_SIDE * sides[0]])
 
 
 def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -29,21 +29,11 @@ def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
     if light.all() or not light.any():
         if min(light.shape) <= max(light.shape) / 2:  # a 1 that is a bar, or a narrow 0
             inside = small
-        elif not _has_contrast(inside):  # a frame without a digit
+        elif np.ptp(inside) < LEAST_CONTRAST:  # a frame without a digit
             return bool(light.all())
     around = Image.fromarray(inside).filter(ImageFilter.BoxBlur(max(inside.shape) // 4))
     differences = inside - np.asarray(around, np.float32)
     return bool((differences * differences * differences).sum() < 0)
-
-
-def _has_contrast(inside: NDArray[np.uint8]) -> bool:
-    """Say whether there is ink inside a frame, if the inside is all darker or all lighter than it.
-
-    A wide strip of light or shadow may be cut off as a frame. The pixels along its edge are left
-    out, because they have both tones.
-    """
-    pixels = inside[2:-2, 2:-2]
-    return bool(pixels.size and np.ptp(pixels) >= LEAST_CONTRAST)
 
 
 def _cut_off_frame(image: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
@@ -61,13 +51,16 @@ def _cut_off_frame(image: NDArray[np.uint8], threshold: float) -> NDArray[np.uin
 def _frame_depth(light: NDArray[np.bool_]) -> int:
     """Return how many lines of a frame are at the top of an image; 0 if there is no frame.
 
-    They have one tone, and the line after them mostly has the other. After a crooked frame, a few
-    lines with both tones come first.
+    They have one tone. The line after them mostly has the other tone, and is counted too: it may
+    have both. After a crooked frame, a few lines with both tones come first. A strip of half of the
+    image or more is not a frame: it is paper next to a table.
     """
     tone = light[0].mean() > 0.5
     other = (light != tone).mean(axis=1)
     straight = int(np.argmax(other > _FRAME_SPOTS))
-    crooked = min(straight + max(1, len(light) // 10), len(light) - 1)
+    if not 0 < straight < len(light) / 2:
+        return 0
     if other[straight] >= _FRAME_END:
-        return straight
-    return crooked if straight and other[crooked] >= _CROOKED_FRAME_END else 0
+        return straight + 1
+    crooked = min(straight + max(1, len(light) // 10), len(light) - 1)
+    return crooked if other[crooked] >= _CROOKED_FRAME_END else 0
