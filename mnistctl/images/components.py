@@ -109,8 +109,9 @@ def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArra
     order = _without_frames(labels, boxes)
     highest = boxes[order[0]]
     side = (highest[2:] - highest[:2]).max()
-    apart = np.maximum(boxes[order, :2] - highest[2:], highest[:2] - boxes[order, 2:]).max(axis=1)
-    return np.asarray(order[apart <= _GREATEST_DISTANCE * side] + 1)
+    low, high = boxes[order, :2], boxes[order, 2:]
+    distance = np.maximum(low - highest[2:], highest[:2] - high).max(axis=1)
+    return np.asarray(order[distance <= _GREATEST_DISTANCE * side] + 1)
 
 
 def _without_specks(order: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
