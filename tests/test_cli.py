@@ -26,6 +26,7 @@ SIGNALS = [
     (signal.SIGINT, ExitStatus.INTERRUPTED),
     (signal.SIGTERM, ExitStatus.TERMINATED),
 ]
+uses_dev_full = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /dev/full")
 
 
 @pytest.fixture(autouse=True)
@@ -304,6 +305,7 @@ def test_standard_output_that_is_closed_is_named(digits: Path, arguments: str) -
     assert "standard output is closed" in one_sentence(result.stderr)
 
 
+@uses_dev_full
 @pytest.mark.parametrize("arguments", ["predict a.png", "validate", "--version", "--help"])
 def test_standard_output_that_is_full_is_named(digits: Path, arguments: str) -> None:
     result = shell(f"mnistctl {arguments} >/dev/full", digits)
@@ -311,9 +313,11 @@ def test_standard_output_that_is_full_is_named(digits: Path, arguments: str) -> 
     assert "No space left on device" in one_sentence(result.stderr)
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
-def test_standard_error_that_takes_nothing_changes_no_result(digits: Path, closed: str) -> None:
-    result = shell(f"mnistctl predict a.png missing.png b.png {closed}", digits)
+@pytest.mark.parametrize("redirection", ["2>&-", pytest.param("2>/dev/full", marks=uses_dev_full)])
+def test_standard_error_that_takes_nothing_changes_no_result(
+    digits: Path, redirection: str
+) -> None:
+    result = shell(f"mnistctl predict a.png missing.png b.png {redirection}", digits)
     assert result.stdout == b"a.png\t7\nb.png\t2\n"
     assert result.returncode == ExitStatus.FAILURE
 

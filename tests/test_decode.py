@@ -334,6 +334,7 @@ print(status.split("VmHWM:")[1].split()[0])
     assert int(kilobytes) < 300_000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/self/mem")
 def test_file_that_cannot_be_read_is_an_error() -> None:
     refused = pytest.raises(MnistctlError, match=r"^/proc/self/mem: cannot be read: Input/output")
     with Path("/proc/self/mem").open("rb") as file, refused:  # its first page is not mapped

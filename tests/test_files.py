@@ -125,7 +125,7 @@ def test_full_disk_keeps_the_earlier_file(earlier: Path) -> None:
         ("nowhere/file", "cannot be written: No such file"),
         ("/proc/file", "cannot be written: No such file"),
         (".", "is not a regular file"),
-        ("/dev/full", "is not a regular file"),
+        ("/dev/null", "is not a regular file"),
         ("a" * 300, "cannot be written: File name too long"),
     ],
 )
