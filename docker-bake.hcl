@@ -2,7 +2,7 @@
 # docker buildx bake predict        builds mnistctl:predict, which contains no PyTorch
 # docker buildx bake service        builds mnistctl:service: see examples/service/README.md
 # docker buildx bake test           runs the test suite in the image for the CPU
-# docker buildx bake lint           checks this Dockerfile and the shell scripts
+# docker buildx bake lint           checks the Dockerfiles and the shell scripts
 # docker buildx bake requirements   updates the pins in requirements/
 # docker buildx bake release        builds all images to be published: see below
 #

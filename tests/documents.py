@@ -1,7 +1,8 @@
 """The code blocks of the documents, and a way to run them.
 
-A block with the language ``console``, ``sh`` or ``python`` is run by ``test_docs.py``. The line
-above a block may say otherwise: ``<!-- run by WHERE -->`` or ``<!-- not run: REASON -->``.
+A block with the language ``console`` or ``python`` is run by ``test_docs.py``. The line above a
+block may say otherwise: ``<!-- run by WHERE -->`` or ``<!-- not run: REASON -->``. A block with the
+language ``sh`` needs such a line.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import time
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
@@ -32,3 +33,12 @@ def request(
 def predict(port: int, file: bytes) -> tuple[int, Any]:
     """Upload an image file."""
     return request(port, "POST", "/predict", form(file), FORM)
+
+
+def until_trained(port: int) -> Any:
+    """Wait until no training is running; return the answer of ``/health``."""
+    deadline = time.monotonic() + 120
+    while (health := request(port, "GET", "/health")[1])["training"] == "running":
+        assert time.monotonic() < deadline, "the training does not end"
+        time.sleep(0.05)
+    return health

@@ -15,10 +15,9 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from service import FORM, form, predict, request
+from service import FORM, form, predict, request, until_trained
 from support import run_program
 
 from mnistctl import Classifier, read_image
@@ -56,15 +55,6 @@ def running(log: Path, **environment: str) -> Iterator[Service]:
     finally:
         process.terminate()
         process.wait()
-
-
-def until_trained(service: Service) -> Any:
-    """Wait until no training is running; return the answer of ``/health``."""
-    deadline = time.monotonic() + 120
-    while (health := request(service.port, "GET", "/health")[1])["training"] == "running":
-        assert time.monotonic() < deadline, "the training does not end"
-        time.sleep(0.05)
-    return health
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +215,7 @@ def test_a_training_that_has_finished_gives_the_model_in_use(
 ) -> None:
     with running(tmp_path / "log", MNISTCTL_DATA_DIR=str(small_mnist)) as service:
         assert request(service.port, "POST", "/train") == (202, {"training": "running"})
-        health = until_trained(service)
+        health = until_trained(service.port)
     assert health["training"] == "finished"
     assert health["model"]["epochs"] == "3"
     assert health["model"] != Classifier.load().metadata
@@ -242,7 +232,7 @@ def test_a_second_training_at_the_same_time_is_refused(tmp_path: Path) -> None:
 def test_a_training_that_fails_says_why(tmp_path: Path) -> None:
     with running(tmp_path / "log", MNISTCTL_DATA_DIR=f"{tmp_path}/data") as service:
         request(service.port, "POST", "/train")
-        health = until_trained(service)
+        health = until_trained(service.port)
     error = f"mnistctl: {tmp_path}/data: is not a directory with a data set."
     assert health["training"] == f"failed: {error}"
 
@@ -254,7 +244,7 @@ def test_a_training_that_is_killed_says_so(tmp_path: Path) -> None:
         pid = service.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         os.kill(int(children), signal.SIGKILL)
-        health = until_trained(service)
+        health = until_trained(service.port)
     assert health["training"] == "failed: exit status -9"
 
 

@@ -174,11 +174,11 @@ def test_the_error_for_a_base_with_another_digest_names_the_digest() -> None:
 
 
 @pytest.mark.usefixtures("images")
-def test_the_error_for_an_image_of_another_platform_names_both() -> None:
+def test_the_error_for_an_image_of_another_platform_names_the_one_asked_for() -> None:
     run = ("run", "--rm", "--pull=never", "--platform=linux/arm64", "mnistctl:predict", "--version")
     result = docker(*run, check=False)
     assert result.returncode
-    assert re.search("wanted linux/arm64, actual: linux/amd64", result.stderr)
+    assert re.search("platform.*linux/arm64|wanted linux/arm64", result.stderr)  # by the engine
 
 
 @pytest.mark.usefixtures("engine")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from container.engine import ROOT, bake, docker, inspect
-from service import predict, request
+from service import predict, request, until_trained
 
 from mnistctl import Classifier, load_dataset, read_image
 
@@ -129,8 +129,7 @@ def test_a_model_that_it_has_trained_is_used(data: Path) -> None:
     flags = ("--tmpfs=/tmp", f"--volume={data}:/data:ro", "--env=MNISTCTL_DATA_DIR=/data")
     with running("mnistctl:service-cpu", *flags) as (_, port):
         assert request(port, "POST", "/train")[0] == 202
-        while (health := request(port, "GET", "/health")[1])["training"] == "running":
-            time.sleep(0.1)
+        health = until_trained(port)
         assert health["training"] == "finished"
         assert health["model"]["epochs"] == "3"
         assert predict(port, SEVEN)[0] == 200
