@@ -26,7 +26,7 @@ def test_block_prints_what_the_document_shows(block: Block, tmp_path: Path) -> N
 @contextmanager
 def container(base: str, directory: str) -> Iterator[str]:
     """Start a container of a base image, in an empty directory."""
-    # PyTorch with its CUDA libraries takes 5 GB, and in pip's cache 3 GB more.
+    # PyTorch with its CUDA libraries takes 6 GB, and in pip's cache 3 GB more.
     no_cache = "--env=PIP_NO_CACHE_DIR=1"
     created = docker(
         "run", "--detach", no_cache, f"--workdir={directory}", base, "sleep", "infinity"
