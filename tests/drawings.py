@@ -110,6 +110,15 @@ def _on_table(
     return image
 
 
+def _large_pencil_sheet(digit: Grey) -> Image.Image:
+    """Return pencil on a sheet at an angle, and a dark table at the right and below."""
+    sheet = on_paper(0.3 * ink(digit, 5))
+    turned = sheet.rotate(8, Image.Resampling.BILINEAR, expand=True, fillcolor=60)
+    image = tones(np.full((HEIGHT, WIDTH), 60))
+    image.paste(turned, (-110, -90))
+    return image
+
+
 def _card_on_page(digit: Grey) -> Image.Image:
     """Return a black canvas with round corners on a light page."""
     image = Image.new("L", (WIDTH, HEIGHT), 240)
@@ -275,7 +284,8 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     ),
     "sheet at an angle on a dark table": lambda d: _on_table(d, (80, 45)),
     "sheet at an angle, partly outside": lambda d: _on_table(d, (-20, -20)),
-    "pencil on a sheet on a dark table": lambda d: _on_table(d, (80, 45), darkness=0.3),
+    "pencil on a turned sheet on a dark table": lambda d: _on_table(d, (80, 45), darkness=0.3),
+    "pencil on a sheet, partly outside": _large_pencil_sheet,
     "pencil above a dark rough table": _above_table,
     "sheet on a table that is lighter than the ink": lambda d: _on_table(d, (80, 45), table=130),
     "narrow sheet on a dark table": lambda d: tones(

@@ -19,9 +19,9 @@ _LEAST_PAPER = 0.6
 # The least longest side of a digit, as a share of its sheet's.
 _LEAST_SIDE = 0.1
 # A digit may differ less from the paper than the table does. Its sheet covers more of the image
-# than a bar that is a 1, and touches fewer sides of the image than a strip of the table.
+# than a bar that is a 1, and the more, the more sides of the image it touches: a strip of the table
+# touches three.
 _LEAST_COVER_IF_FAINT = 0.25
-_MOST_TOUCHED_IF_FAINT = 1
 # A 0 with corners is not a sheet: its hole covers at least this share of its box, and the 0 is at
 # most this many times as wide on one side of the hole as on another.
 _HOLE_OF_ZERO = 0.8
@@ -94,10 +94,16 @@ def _longest_side(boxes: NDArray[np.int64]) -> int:
 def _has_faint_digit(image: NDArray[np.uint8], sheet: NDArray[np.bool_]) -> bool:
     """Say whether a sheet may have a digit that is closer to its tone than what is around it."""
     touched = sum(side.any() for side in (sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1]))
-    if touched > _MOST_TOUCHED_IF_FAINT or sheet.mean() < _LEAST_COVER_IF_FAINT:
+    if sheet.mean() < _LEAST_COVER_IF_FAINT * max(1, touched):
         return False
-    inside = image[_without_edge(sheet) > 0]
-    return bool(len(inside) and np.ptp(inside) >= LEAST_CONTRAST)
+    inside = _without_edge(sheet) > 0
+    if not inside.any():
+        return False
+    contrast = np.abs(image - np.median(image[inside])) * inside
+    if contrast.max() < LEAST_CONTRAST:
+        return False
+    _, boxes = components(contrast >= contrast.max() / 2)
+    return bool(_longest_side(boxes) >= _LEAST_SIDE * np.ptp(np.argwhere(sheet), axis=0).max())
 
 
 def _is_hole_of_zero(ink: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:
