@@ -79,7 +79,7 @@ py::object argmax(const py::object& object) {
 PYBIND11_MODULE(_core, module) {
     module.doc() = "The compiled part of mnistctl.";
     module.def("argmax", &argmax, py::arg("values"),
-               R"(The index of the largest value in each row.
+               R"(Return the index of the largest value in each row.
 
 Args:
     values: float32 or float64, of shape (classes,) or (rows, classes), with any strides:

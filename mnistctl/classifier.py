@@ -126,6 +126,7 @@ class Classifier:
                 while the model runs.
 
         Raises:
+            MemoryError: there is not enough memory for so many images.
             MnistctlError: the model fails, or a logit is not a finite number.
             TypeError: ``images`` is not an array of NumPy.
             ValueError: its shape, its dtype or a value (NaN, for example) is another.
@@ -140,6 +141,8 @@ class Classifier:
         except MemoryError:
             raise
         except Exception as error:  # as in __init__
+            if "allocate memory" in str(error):  # by ONNX Runtime
+                raise MemoryError(str(error)) from error
             raise MnistctlError(
                 f"{self._name}: does not give {CLASSES} numbers for an image: train another model"
             ) from error

@@ -9,6 +9,7 @@ import shlex
 import sys
 import warnings
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,13 +26,23 @@ app = typer.Typer(
     epilog="Exit status: 0 done; 1 failed; 2 wrong usage; 129, 130, 143 stopped by a signal.",
 )
 
+
+def _path(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("a path is empty")
+    return Path(text)
+
+
+# Typer's own type refuses a file that cannot be read as wrong usage, also one to be written.
+_path_option = partial(typer.Option, parser=_path, metavar="<path>")
+
 ModelOption = Annotated[
     Path | None,
-    typer.Option(envvar="MNISTCTL_MODEL", help="The model file.", show_default="the bundled model"),
+    _path_option(envvar="MNISTCTL_MODEL", help="The model file.", show_default="the bundled model"),
 ]
 DataDirOption = Annotated[
     Path | None,
-    typer.Option(
+    _path_option(
         envvar="MNISTCTL_DATA_DIR",
         help="A directory with the IDX files of a data set, gzipped or not.",
         show_default="the bundled MNIST",
@@ -115,9 +126,9 @@ def train(
         int | None, typer.Option(help="CPU threads.", show_default="PyTorch's")
     ] = None,
     data_dir: DataDirOption = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The new model file.")] = _OUTPUT,
-    checkpoint: Annotated[Path | None, typer.Option(help="Save checkpoints to this file.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Resume from this checkpoint.")] = None,
+    output: Annotated[Path, _path_option("--output", "-o", help="The new model file.")] = _OUTPUT,
+    checkpoint: Annotated[Path | None, _path_option(help="Save checkpoints to this file.")] = None,
+    resume: Annotated[Path | None, _path_option(help="Resume from this checkpoint.")] = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -207,11 +218,11 @@ def _require_training_packages() -> None:
             f"train needs {error.name}, which is not installed: run pip install onnx safetensors "
             "torch, or use the image mnistctl:cpu or mnistctl:gpu"
         ) from error
-    except (ImportError, OSError, RuntimeError) as error:
+    except Exception as error:  # of other classes too, for a variable of PyTorch
         reason = str(error).partition("\n")[0]
         raise MnistctlError(
-            f"a package that train needs cannot be imported ({reason}): run pip install "
-            "--force-reinstall onnx safetensors torch"
+            f"a package that train needs cannot be imported ({reason}): give more memory, or run "
+            "pip install --force-reinstall onnx safetensors torch"
         ) from error
 
 
@@ -222,7 +233,7 @@ def validate(
     min_accuracy: Annotated[
         float | None, typer.Option(help="Exit with 1 below this accuracy, in percent.")
     ] = None,
-    mistakes: Annotated[Path | None, typer.Option(help="Draw the mistakes to this PNG.")] = None,
+    mistakes: Annotated[Path | None, _path_option(help="Draw the mistakes to this PNG.")] = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:

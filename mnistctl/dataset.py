@@ -113,7 +113,7 @@ def as_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _find(split: Split, directory: Path) -> tuple[Path, Path]:
     """Return the paths of the image file and the label file."""
-    if not os.path.isdir(directory):  # noqa: PTH112 (no OSError)
+    if not _exists(directory) or not directory.is_dir():
         raise path_error(directory, "is not a directory with a data set")
     pairs = _find_pairs(split, [directory]) or _find_pairs(
         split, [directory / folder for folder in _FOLDERS]
@@ -135,7 +135,7 @@ def _find_pairs(split: Split, folders: Iterable[Path]) -> list[tuple[Path, Path]
 def _find_pair(folder: Path, names: tuple[str, str]) -> tuple[Path, Path] | None:
     """Return the files of these names, each gzipped or not; None if neither is there."""
     images, labels = (
-        next((path for path in paths if os.path.exists(path)), None)  # noqa: PTH110 (no OSError)
+        next((path for path in paths if _exists(path)), None)
         for paths in ((folder / f"{name}.gz", folder / name) for name in names)
     )
     if images and labels:
@@ -144,6 +144,21 @@ def _find_pair(folder: Path, names: tuple[str, str]) -> tuple[Path, Path] | None
         missing = names[1] if images else names[0]
         raise path_error(folder, f"holds {found.name}, but no {missing}[.gz] beside it")
     return None
+
+
+def _exists(path: Path) -> bool:
+    """Say whether a path exists.
+
+    Raises:
+        MnistctlError: that cannot be seen, for lack of permission, for example.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
+        return False
+    except OSError as error:
+        raise read_error(path, error) from error
+    return True
 
 
 def _read_idx(path: Path) -> NDArray[Any]:

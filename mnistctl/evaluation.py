@@ -47,7 +47,7 @@ class Report:
 
     def reaches(self, percent: float) -> bool:
         """Say whether the accuracy is at least a percentage, as written in decimal."""
-        return 100 * self.correct >= Decimal(repr(percent)) * self.count
+        return 100 * self.correct >= Decimal(str(percent)) * self.count
 
     @property
     def precision(self) -> list[float | None]:

@@ -6,7 +6,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from mnistctl import signals
@@ -27,7 +26,7 @@ def replace(path: Path) -> Iterator[BinaryIO]:
         MnistctlError: ``path`` cannot be written.
     """
     target = _target(path)
-    temporary = target.with_name(f".mnistctl-{secrets.token_hex(8)}")
+    temporary = _temporary(target)
     with signals.deferred():
         try:
             with temporary.open("xb") as file:
@@ -50,12 +49,18 @@ def check_writable(path: Path) -> None:
     Raises:
         MnistctlError: ``path`` cannot be written.
     """
-    target = _target(path)
-    try:
-        with signals.deferred(), TemporaryFile(dir=target.parent):
-            pass
-    except OSError as error:
-        raise write_error(path, error) from error
+    temporary = _temporary(_target(path))
+    with signals.deferred():
+        try:
+            temporary.touch(exist_ok=False)
+            temporary.unlink()
+        except OSError as error:
+            raise write_error(path, error) from error
+
+
+def _temporary(target: Path) -> Path:
+    """Return the path of the file that is written first."""
+    return target.with_name(f".mnistctl-{secrets.token_hex(8)}")
 
 
 def _target(path: Path) -> Path:

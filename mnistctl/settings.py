@@ -46,7 +46,3 @@ class TrainSettings:
             if not (type(value) is type(least) and least <= value <= greatest):
                 setting = name.replace("_", " ")
                 raise MnistctlError(f"{setting} must be from {least} to {greatest}, not {value!r}")
-
-    def to_dict(self) -> dict[str, Number]:
-        """Return the values as JSON has them, without a number of threads that is None."""
-        return {name: value for name, value in asdict(self).items() if value is not None}

@@ -117,7 +117,7 @@ def training_progress(*, quiet: bool, json_lines: bool) -> Iterator[Callable[["P
                 emit_json(_epoch_to_dict(progress))
 
     # On the same terminal, the objects would break the bar.
-    is_dumb = os.environ.get("TERM") == "dumb"  # it cannot move the cursor
+    is_dumb = os.environ.get("TERM") in ("dumb", "unknown")  # it cannot move the cursor
     on_terminal = sys.stderr is not None and sys.stderr.isatty() and not is_dumb
     if quiet or not on_terminal or (json_lines and sys.stdout.isatty()):
         yield report_epoch

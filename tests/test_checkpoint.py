@@ -7,6 +7,7 @@ import pickle
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,10 @@ def assert_refused(path: Path, data: Dataset) -> None:
 def test_checkpoint_round_trips(path: Path) -> None:
     tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7)}
     checkpoint.write(
-        path, Checkpoint(SETTINGS, data=2**32 - 1, processes=1, step=5, tensors=tensors)
+        path, Checkpoint(SETTINGS, checksum=2**32 - 1, processes=1, step=5, tensors=tensors)
     )
     found = checkpoint.read(path)
-    assert (found.settings, found.data, found.step) == (SETTINGS, 2**32 - 1, 5)
+    assert (found.settings, found.checksum, found.step) == (SETTINGS, 2**32 - 1, 5)
     assert found.tensors.keys() == tensors.keys()
     assert all(torch.equal(found.tensors[name], tensors[name]) for name in tensors)
 
@@ -90,7 +91,7 @@ def test_the_path_of_a_checkpoint_need_not_be_utf_8(
 
 def test_it_has_the_weights_the_optimizer_the_sums_and_the_settings(valid: bytes) -> None:
     metadata, tensors = parts(valid)
-    assert json.loads(metadata["settings"]) == SETTINGS.to_dict()
+    assert json.loads(metadata["settings"]) == asdict(SETTINGS)
     assert (metadata["mnistctl"], metadata["step"]) == (mnistctl.__version__, "4")
     assert {name.partition(".")[0] for name in tensors} == {"network", "optimizer", "epoch"}
 
@@ -226,7 +227,7 @@ def test_metadata_that_is_missing_or_does_not_fit_is_refused(
         ("threads", "2"),
         ("threads", 1025),
         ("momentum", 0.9),
-        *((name, None) for name in SETTINGS.to_dict()),
+        *((name, None) for name in asdict(SETTINGS)),
     ],
 )
 def test_a_setting_that_is_unknown_missing_or_outside_its_limits_is_refused(

@@ -1,4 +1,5 @@
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -110,6 +111,27 @@ def test_damaged_model_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None
     with pytest.raises(MnistctlError, match=r"^name: is not a model that ONNX Runtime can load"):
         Classifier(damaged, "name")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
+def test_too_little_memory_for_the_images_is_not_said_of_the_model(tmp_path: Path) -> None:
+    program = """
+import resource
+from pathlib import Path
+import numpy as np
+from mnistctl import Classifier
+classifier = Classifier.load()
+images = np.zeros((20_000, 28, 28), np.float32)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 10**8,) * 2)
+try:
+    classifier.predict(images)
+except MemoryError as error:
+    print(error)
+"""
+    result = run_program(program, tmp_path)
+    assert result.stderr == ""
+    assert "Failed to allocate memory" in result.stdout
 
 
 @pytest.mark.parametrize("name", [b"batch", b"images", b"logits"])

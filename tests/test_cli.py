@@ -17,6 +17,7 @@ from support import MNISTCTL, Run, names, run_program
 
 import mnistctl
 from mnistctl import cli
+from mnistctl.classifier import BUNDLED
 from mnistctl.dataset import Dataset
 from mnistctl.errors import ExitStatus
 from mnistctl.settings import TrainSettings
@@ -280,6 +281,7 @@ def test_a_working_directory_that_was_deleted_is_one_sentence(command: str, tmp_
     program = f"""
 import os, sys
 from mnistctl import cli
+from mnistctl.classifier import BUNDLED
 os.mkdir("gone")
 os.chdir("gone")
 os.rmdir("../gone")
@@ -296,6 +298,34 @@ def test_standard_input_that_is_closed_is_named(digits: Path) -> None:
     result = shell("mnistctl predict - <&-", digits)
     assert result.returncode == ExitStatus.FAILURE
     assert "standard input is closed" in one_sentence(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("train", "--output"),
+        ("train", "--checkpoint"),
+        ("train", "--resume"),
+        ("train", "--data-dir"),
+        ("validate", "--model"),
+        ("validate", "--mistakes"),
+        ("predict", "--model"),
+    ],
+)
+def test_an_empty_path_is_wrong_usage(command: str, option: str, tmp_path: Path) -> None:
+    result = run_main(command, option, "", cwd=tmp_path)
+    assert result.returncode == ExitStatus.USAGE
+    assert f"Invalid value for '{option}'" in one_sentence(result.stderr).replace("' / '-o", "")
+    assert "a path is empty" in one_sentence(result.stderr)
+
+
+def test_a_path_is_not_refused_before_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
+    (tmp_path / "mistakes.png").touch()
+    result = run_main("validate", "--model", BUNDLED, "--mistakes", "mistakes.png", cwd=tmp_path)
+    assert result.returncode == ExitStatus.OK
 
 
 @pytest.mark.parametrize("arguments", ["predict a.png", "validate", "--version", "--help"])

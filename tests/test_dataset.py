@@ -1,6 +1,9 @@
+import errno
 import gzip
 import hashlib
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +130,32 @@ def test_qmnist_is_read(tmp_path: Path, mnist_test: Dataset) -> None:
     assert load_dataset("test", tmp_path).labels.tolist() == [7, 2, 1]
 
 
-@pytest.mark.parametrize("name", ["nowhere", "a" * 300])
+@pytest.mark.parametrize("name", ["nowhere", "nul\0"])
 def test_missing_directory_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MnistctlError, match=f"{name}: is not a directory with a data set"):
+    with pytest.raises(MnistctlError, match=r"/n.+: is not a directory with a data set"):
         load_dataset("test", tmp_path / name)
+
+
+@pytest.mark.parametrize("folder", ["data", "data/MNIST/raw"])
+def test_directory_that_may_not_be_searched_is_no_missing_one(
+    folder: str, small_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small_mnist, tmp_path / folder)
+    stat = Path.stat
+
+    def refuse(path: Path, **options: bool) -> os.stat_result:
+        if path.parent == tmp_path / folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(MnistctlError, match=rf"{folder}/.+: cannot be read: Permission denied"):
+        load_dataset("test", tmp_path / "data")
+
+
+def test_name_of_a_directory_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MnistctlError, match="aaa: cannot be read: File name too long"):
+        load_dataset("test", tmp_path / ("a" * 300))
 
 
 def test_directory_without_a_data_set_is_refused(tmp_path: Path) -> None:

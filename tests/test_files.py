@@ -1,5 +1,6 @@
 import os
 import resource
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +136,16 @@ def test_path_that_cannot_be_written_is_refused(
     with pytest.raises(MnistctlError, match=reason):
         attempt(tmp_path / path)
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("attempt", [write, files.check_writable])
+def test_path_without_room_for_the_temporary_file_beside_it_is_refused(
+    attempt: Callable[[Path], None], earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda count: count * "long" * 10)
+    with pytest.raises(MnistctlError, match="file: cannot be written: File name too long"):
+        attempt(earlier)
+    assert earlier.read_bytes() == b"earlier"
 
 
 def test_link_to_itself_is_refused(tmp_path: Path) -> None:

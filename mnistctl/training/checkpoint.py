@@ -1,7 +1,7 @@
 """The state of an unfinished training in a file: tensors and plain values, never code."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import safetensors
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mnistctl import __version__, files
 from mnistctl.errors import MnistctlError, display_path, path_error, read_error
-from mnistctl.settings import LIMITS, TrainSettings
+from mnistctl.settings import TrainSettings
 
 INVALID = "is not a valid mnistctl checkpoint: start a new training"
 _MAX_BYTES = 50_000_000
@@ -22,14 +22,14 @@ class Checkpoint:
     """The state of a training.
 
     Attributes:
-        data: checksum of the data set.
+        checksum: of the data set.
         processes: the number of processes that train together.
         step: the number of finished steps.
         tensors: the weights, the optimizer's state and the sums over the epoch, by name.
     """
 
     settings: TrainSettings
-    data: int
+    checksum: int
     processes: int
     step: int
     tensors: dict[str, Tensor]
@@ -43,8 +43,8 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     """
     metadata = {
         "mnistctl": __version__,
-        "settings": json.dumps(checkpoint.settings.to_dict()),
-        "data": str(checkpoint.data),
+        "settings": json.dumps(asdict(checkpoint.settings)),
+        "data": str(checkpoint.checksum),
         "processes": str(checkpoint.processes),
         "step": str(checkpoint.step),
     }
@@ -80,10 +80,10 @@ def read(path: Path) -> Checkpoint:
     try:
         values = json.loads(metadata["settings"])
         settings = TrainSettings(**values)
-        data, processes, step = (int(metadata[name]) for name in ("data", "processes", "step"))
+        checksum, processes, step = (int(metadata[name]) for name in ("data", "processes", "step"))
         # A default is not what the training had.
-        if values.keys() != LIMITS.keys() or not 1 <= processes <= _MAX_PROCESSES:
+        if values != asdict(settings) or not 1 <= processes <= _MAX_PROCESSES:
             raise path_error(path, INVALID)
-        return Checkpoint(settings, data, processes, step, tensors)
+        return Checkpoint(settings, checksum, processes, step, tensors)
     except (KeyError, TypeError, ValueError, RecursionError, MnistctlError) as error:
         raise path_error(path, INVALID) from error

@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -88,7 +88,7 @@ def train(
         else:
             training = Training(TrainSettings(**overrides), data, target)  # type: ignore[arg-type]
         training.run(checkpoint_path, report)
-        described, evaluation = training.settings.to_dict(), None
+        described, evaluation = asdict(training.settings), None
         if distributed.count() > 1:
             described["processes"] = distributed.count()
         with distributed.finish_together():
@@ -171,7 +171,7 @@ class Training:
             number = f"processes {saved.processes}, not {processes}"
             raise path_error(path, f"was started with {number}: start that many with torchrun")
         training = cls(saved.settings, data, device)
-        if saved.data != training._checksum:
+        if saved.checksum != training._checksum:
             raise path_error(path, "was made with another data set: use the same --data-dir")
         tensors = training._tensors()
         if (
