@@ -1,6 +1,7 @@
 """What is not the digit's ink: the paper, its lighting, and what reaches in from the border."""
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
@@ -39,47 +40,21 @@ def _background(light: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the background of light ink, as a small image.
 
     It is the morphological opening of the image: it removes what is narrower than a window, and the
-    window is wider than any stroke. A square window fits into the corners of a table, and an
-    octagon into those of a shadow at an angle. What neither fits into stays as ink.
+    window is wider than any stroke. What the window does not fit into stays as ink.
     """
     small = coarse.thumbnail(light, _LIGHTING_SIDE)
     radius = max(1, max(small.shape) // 6)
-    square, octagon = (
-        _slide(_slide(small, radius, diagonal, np.minimum), radius, diagonal, np.maximum)
-        for diagonal in (0, 3 * radius // 10)
-    )
-    return np.maximum(square, octagon)
+    return _slide(_slide(small, radius, np.minimum), radius, np.maximum)
 
 
-def _slide(
-    image: NDArray[np.uint8], radius: int, diagonal: int, function: np.ufunc
-) -> NDArray[np.uint8]:
-    """Return the minimum or maximum in a window around each pixel.
+def _slide(image: NDArray[np.uint8], radius: int, function: np.ufunc) -> NDArray[np.uint8]:
+    """Return the minimum or maximum in a square window around each pixel.
 
-    The window is a square, or an octagon if it has a diagonal part: the sum of four lines. Pillow's
-    filters are squares, and take far longer.
+    Pillow's filters take far longer.
     """
-    image = np.pad(image, radius, mode="edge")
-    for _ in range(2):
-        image = _slide_along(image, radius - 2 * diagonal, function, is_diagonal=False)
-        image = np.rot90(_slide_along(image, diagonal, function, is_diagonal=True))
-    return np.ascontiguousarray(np.rot90(image, 2))
-
-
-def _slide_along(
-    image: NDArray[np.uint8], radius: int, function: np.ufunc, *, is_diagonal: bool
-) -> NDArray[np.uint8]:
-    """Return the minimum or maximum along an upright or diagonal line around each pixel.
-
-    Rows closer to the border than ``radius`` are left out. With a diagonal line, columns are too.
-    """
-    reach = 0
-    while reach < radius:
-        step = min(2 * reach + 1, radius - reach)
-        rows = (slice(-2 * step), slice(step, -step), slice(2 * step, None))
-        above, middle, below = (image[row, row if is_diagonal else slice(None)] for row in rows)
-        image = function(function(above, middle), below)
-        reach += step
+    for _ in range(2):  # columns, then rows
+        padded = np.pad(image, ((radius, radius), (0, 0)), mode="edge")
+        image = function.reduce(sliding_window_view(padded, 2 * radius + 1, axis=0), axis=2).T
     return image
 
 

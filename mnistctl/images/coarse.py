@@ -1,8 +1,12 @@
 """An image at a coarse size, where searching is fast, and back."""
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+_Pixel = TypeVar("_Pixel", np.uint8, np.bool_)
 
 # Enough to separate a digit from a frame around it.
 _COARSE_SIDE = 96
@@ -20,22 +24,20 @@ def coarse_factor(shape: tuple[int, ...]) -> int:
     return -(-max(shape) // _COARSE_SIDE)
 
 
-def reduce(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+def reduce(image: NDArray[_Pixel], factor: int) -> NDArray[_Pixel]:
     """Return the maximum of each block of ``factor`` by ``factor`` pixels: no line gets lost."""
     for _ in range(2):  # rows, then columns as rows, because NumPy is ten times as fast along rows
-        height, width = image.shape
-        padded = np.zeros((-(-height // factor) * factor, width), np.uint8)
-        padded[:height] = image
-        image = np.ascontiguousarray(padded.reshape(-1, factor, width).max(axis=1).T)
+        padded = np.pad(image, ((0, -len(image) % factor), (0, 0)))
+        image = padded.reshape(-1, factor, image.shape[1]).max(axis=1).T.copy()
     return image
 
 
-def enlarge(image: NDArray[np.uint8], factor: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def enlarge(image: NDArray[_Pixel], factor: int, shape: tuple[int, ...]) -> NDArray[_Pixel]:
     """Undo ``reduce``: repeat each pixel in its block."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)[: shape[0], : shape[1]]
 
 
-def widen(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def widen(image: NDArray[_Pixel]) -> NDArray[_Pixel]:
     """Return the maximum of each pixel and its eight neighbours (Pillow's filter is slower)."""
     rows = image.copy()
     np.maximum(rows[1:], image[:-1], out=rows[1:])

@@ -34,19 +34,18 @@ def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
         bool, same shape: the digit with a narrow margin.
     """
     factor = coarse.coarse_factor(ink.shape)
-    small = coarse.reduce(ink.astype(np.uint8), factor)
+    small = coarse.reduce(ink, factor)
     # Remove frames before ink is made wider by a pixel: a digit near a frame would then touch it.
-    labels, boxes = components(small > 0)
+    labels, boxes = components(small)
     if (lines := _touched_frame(labels, boxes)).any():
-        small[lines] = 0
-        labels, boxes = components(small > 0)
+        labels, boxes = components(small & ~lines)
     # Remove specks for the same reason: the dashes of a line would touch each other.
     order = _without_specks(_without_frames(labels, boxes), boxes)
-    small *= np.isin(labels, order + 1)
+    small = np.isin(labels, order + 1)
     # Wider by a pixel, the pieces of a broken stroke touch, and those of a broken frame.
-    labels, boxes = components(coarse.widen(small) > 0)
-    digit = np.isin(labels, _digit_labels(labels, boxes)).astype(np.uint8)
-    return coarse.enlarge(digit, factor, ink.shape) > 0
+    labels, boxes = components(coarse.widen(small))
+    digit = np.isin(labels, _digit_labels(labels, boxes))
+    return coarse.enlarge(digit, factor, ink.shape)
 
 
 def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -29,12 +29,12 @@ def without_lines(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     algorithms", 2008).
     """
     factor = coarse.coarse_factor(ink.shape)
-    small = coarse.reduce(ink.astype(np.uint8), factor) > 0
+    small = coarse.reduce(ink, factor)
     rows = _across(small)
     columns = _across((small & ~rows).T).T  # without the rows, which cross them
     lines = rows | columns
     lines |= _along_border(small, small & ~lines)
-    return np.asarray(ink & (coarse.enlarge(lines.astype(np.uint8), factor, ink.shape) == 0))
+    return np.asarray(ink & ~coarse.enlarge(lines, factor, ink.shape))
 
 
 def _along_border(ink: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -68,24 +68,17 @@ def _width_along_top(ink: NDArray[np.bool_]) -> int:
 
 def _across(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the lines that run from the left to the right, but not the bar of a digit."""
-    height, width = ink.shape
     near = ink.copy()  # a straight line in coarse pixels has steps
     near[1:] |= ink[:-1]
     near[:-1] |= ink[1:]
-    # A line may leave the image through the top or the bottom.
-    outside = ((_GREATEST_RISE, _GREATEST_RISE), (0, 0))
-    near, known = np.pad(near, outside), np.pad(np.ones_like(ink), outside)
-    starts, ends = ((near | ~known)[:, side].nonzero()[0] for side in (0, -1))
+    starts, ends = (near[:, side].nonzero()[0] for side in (0, -1))
     first, last = (np.abs(ends - starts[:, np.newaxis]) <= _GREATEST_RISE).nonzero()
-    columns = np.arange(width)
-    rows = np.linspace(starts[first], ends[last], width, axis=1).round().astype(int)
-    length = known[rows, columns].sum(axis=1)
-    is_line = near[rows, columns].sum(axis=1) >= _LEAST_INK * np.maximum(length, width / 4)
-    lines = np.zeros_like(near)
-    for offset in (-1, 0, 1):
-        lines[(rows[is_line] + offset).clip(0, len(lines) - 1), columns] = True
-    lines = lines[_GREATEST_RISE : _GREATEST_RISE + height] & ink
-    lines &= _heights(ink) <= _GREATEST_WIDTH
+    columns = np.arange(ink.shape[1])
+    rows = np.linspace(starts[first], ends[last], len(columns), axis=1).round().astype(int)
+    is_line = near[rows, columns].mean(axis=1) >= _LEAST_INK
+    lines = np.zeros_like(ink)
+    lines[rows[is_line], columns] = True
+    lines &= ink & (_heights(ink) <= _GREATEST_WIDTH)
     is_single = lines.any() and np.ptp(rows[is_line, 0]) <= 2 * _GREATEST_WIDTH
     return np.zeros_like(lines) if is_single and _is_bar(ink & ~lines) else lines
 
@@ -119,8 +112,7 @@ def _large_boxes(ink: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _heights(ink: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return for each pixel of ink the height of the ink above and below it, itself included."""
-    above, below = np.zeros(ink.shape, np.int64), np.zeros(ink.shape, np.int64)
-    for row in range(len(ink)):
-        above[row] = ink[row] * (above[row - 1] + 1)
-        below[-row - 1] = ink[-row - 1] * (below[-row] + 1)
-    return above + below - 1
+    row = np.arange(len(ink))[:, np.newaxis]
+    above = np.maximum.accumulate(np.where(ink, -1, row))
+    below = np.minimum.accumulate(np.where(ink, len(ink), row)[::-1])[::-1]
+    return below - above - 1

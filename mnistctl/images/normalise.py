@@ -30,10 +30,9 @@ _LEAST_SIDE_LEFT = 0.1
 _LEAST_CONTRAST_IN_BAND = 0.3
 _LEAST_DARKEST_IN_BAND = 0.8
 # A frame's box covers most of the image. The frame covers more of its box's border than a digit
-# that touches the border, and less of the image.
+# that touches the border.
 _FRAME_BOX = 0.9
 _FRAME_BORDER = 0.67
-_FRAME_COVER = 0.33
 # A digit is at most this many times as wide as high.
 _GREATEST_ASPECT = 4
 # A thick digit covers up to 0.8 of its box. A 1 that is a bar covers more, but it is narrow.
@@ -110,64 +109,49 @@ def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
         MnistctlError: there is no ink, or none that can be a digit.
     """
     inside = remove_border(levels)
-    apart = _keep_digit(_binarise(inside)) if inside.max() >= LEAST_CONTRAST else None
-    if apart is not None and _is_whole(apart >= 0.5, inside, levels):
-        return apart
-    # The digit touches the border, or lines or a shadow that reach it. Or there is no digit.
+    if inside.max() >= LEAST_CONTRAST:
+        digit = _keep_digit(_binarise(inside))
+        if _is_whole(digit >= 0.5, inside, levels):
+            return digit
+    # The digit touches the border, or lines that reach it. Or there is no digit.
     ink = _binarise(levels)
-    on_lines = None if _is_frame(ink >= 0.5) else _find_on_lines(ink)
-    if on_lines is not None and not _border(on_lines >= 0.5).any():
-        return on_lines
-    if apart is not None and _is_in_band(apart >= 0.5, inside, levels):
-        return apart
-    digit = _keep_digit(ink)
+    digit = _keep_digit(ink) if _is_frame(ink >= 0.5) else _find_on_lines(ink)
+    if _border(digit >= 0.5).any():  # a stroke of a digit that is cropped to the ink was a line
+        digit = _keep_digit(ink)
     if _is_frame(digit >= 0.5):
         raise MnistctlError("has a frame but no digit in it: crop it to one digit")
     return digit
 
 
-def _find_on_lines(ink: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """Return the digit without the lines it is written on; None without lines.
+def _find_on_lines(ink: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the digit without the lines it is written on.
 
     Raises:
-        MnistctlError: there is no digit on the lines.
+        MnistctlError: there are lines but no digit on them.
     """
     any_ink = ink > 0  # a faint line is in pieces at 0.5
-    unruled = without_lines(any_ink)
-    if np.array_equal(unruled, any_ink):
-        return None
-    digit = np.where(unruled, ink, np.float32(0))
-    if (digit >= 0.5).any():
-        digit = _keep_digit(digit)
-    if not _is_large(digit >= 0.5):
+    unruled = np.where(without_lines(any_ink), ink, np.float32(0))
+    if np.array_equal(unruled, ink):
+        return _keep_digit(ink)
+    if (unruled >= 0.5).any():
+        unruled = _keep_digit(unruled)
+    if not _is_large(unruled >= 0.5):
         raise MnistctlError("has lines but no digit on them: crop it to one digit")
-    return digit
+    return unruled
 
 
 def _is_whole(
     digit: NDArray[np.bool_], inside: NDArray[np.uint8], levels: NDArray[np.uint8]
 ) -> bool:
-    """Say whether enough of a digit is left without what is connected to the border."""
-    return _contrast_left(digit, inside, levels) >= _LEAST_CONTRAST_LEFT and _is_large(digit)
+    """Say whether enough of a digit is left without what is connected to the border.
 
-
-def _is_in_band(
-    digit: NDArray[np.bool_], inside: NDArray[np.uint8], levels: NDArray[np.uint8]
-) -> bool:
-    """Say whether a band of shadow crosses a digit: hardly any other ink is as dark."""
+    Less is left of a digit that a band of shadow crosses, but hardly any other ink is as dark.
+    """
+    contrast_left = inside[digit].mean() / levels[digit].mean()
     darkest = levels >= np.median(levels[digit])
-    return bool(
-        _contrast_left(digit, inside, levels) >= _LEAST_CONTRAST_IN_BAND
-        and digit[darkest].mean() >= _LEAST_DARKEST_IN_BAND
-        and _is_large(digit)
-    )
-
-
-def _contrast_left(
-    digit: NDArray[np.bool_], inside: NDArray[np.uint8], levels: NDArray[np.uint8]
-) -> float:
-    """Return the share of a digit's contrast that is left."""
-    return float(inside[digit].sum(dtype=np.int64) / levels[digit].sum(dtype=np.int64))
+    is_in_band = digit[darkest].mean() >= _LEAST_DARKEST_IN_BAND
+    least = _LEAST_CONTRAST_IN_BAND if is_in_band else _LEAST_CONTRAST_LEFT
+    return bool(contrast_left >= least and _is_large(digit))
 
 
 def _is_large(digit: NDArray[np.bool_]) -> bool:
@@ -185,11 +169,7 @@ def _is_frame(ink: NDArray[np.bool_]) -> bool:
     """Say whether ink is a frame along the border, or close to it."""
     left, top, right, bottom = Image.fromarray(ink).getbbox() or (0, 0, 0, 0)
     inside = ink[top:bottom, left:right]
-    return bool(
-        inside.size >= _FRAME_BOX * ink.size
-        and _border(inside).mean() > _FRAME_BORDER
-        and ink.mean() < _FRAME_COVER
-    )
+    return bool(inside.size >= _FRAME_BOX * ink.size and _border(inside).mean() > _FRAME_BORDER)
 
 
 def _check_shape(digit: NDArray[np.float32]) -> None:

@@ -24,28 +24,16 @@ def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
     """
     small = coarse.thumbnail(grey, _SIDE)
     threshold = (int(small.min()) + int(small.max())) / 2
-    inside = _cut_off_frame(small, threshold)
-    light = inside > threshold
-    if light.all() or not light.any():
-        if min(light.shape) <= max(light.shape) / 2:  # a 1 that is a bar, or a narrow 0
-            inside = small
-        elif np.ptp(inside) < LEAST_CONTRAST:  # a frame without a digit
-            return bool(light.all())
+    inside = small
+    for _ in range(4):
+        inside = np.rot90(inside[_frame_depth(inside > threshold) :])
+    if np.ptp(inside) < LEAST_CONTRAST:
+        if min(inside.shape) > max(inside.shape) / 2:  # a frame without a digit
+            return bool(inside.mean() > threshold)
+        inside = small  # the frame was the paper around a 1 that is a bar
     around = Image.fromarray(inside).filter(ImageFilter.BoxBlur(max(inside.shape) // 4))
     differences = inside - np.asarray(around, np.float32)
     return bool((differences * differences * differences).sum() < 0)
-
-
-def _cut_off_frame(image: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
-    """Return an image without a frame. It may be rotated by 90, 180 or 270 degrees."""
-    inside = image
-    sides_without = 0
-    while sides_without < 4:
-        depth = _frame_depth(inside > threshold)
-        sides_without = 0 if depth else sides_without + 1
-        inside = np.rot90(inside[depth:])
-    # A 1 that is a bar looks like paper in a frame, but it is smaller.
-    return inside if inside.size > image.size / 4 else image
 
 
 def _frame_depth(light: NDArray[np.bool_]) -> int:

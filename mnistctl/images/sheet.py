@@ -8,8 +8,7 @@ from mnistctl.images import coarse
 from mnistctl.images.components import components
 from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
-# The least area and side of a sheet's box in pixels of a coarse image: enough to see a digit on it.
-_LEAST_AREA = 400
+# The least side of a sheet's box in pixels of a coarse image: enough to see a digit on it.
 _LEAST_WIDTH = 12
 # The least share of a sheet in a rectangle around it, its ink included. A round 0, 6 or 8 covers up
 # to 0.88 of a rectangle.
@@ -22,10 +21,8 @@ _LEAST_SIDE = 0.1
 # than a bar that is a 1, and the more, the more sides of the image it touches: a strip of the table
 # touches three.
 _LEAST_COVER_IF_FAINT = 0.25
-# A 0 with corners is not a sheet: its hole covers at least this share of its box, and the 0 is at
-# most this many times as wide on one side of the hole as on another.
+# A 0 with corners is not a sheet: its hole covers at least this share of the hole's box.
 _HOLE_OF_ZERO = 0.8
-_WIDTHS_OF_ZERO = 2.5
 # Along a side of a rectangle, for each angle, and then across it.
 _ANGLES = np.radians(np.arange(-45, 135, 3))
 _DIRECTIONS = np.stack((np.sin(_ANGLES), np.cos(_ANGLES)))
@@ -64,15 +61,14 @@ def _sheets(
     """
     sheets = []
     (labels, boxes), (ink_labels, ink_boxes) = papers, inks
-    sides = boxes[:, 2:] - boxes[:, :2]
-    is_large = (sides.prod(axis=1) >= _LEAST_AREA) & (sides.min(axis=1) >= _LEAST_WIDTH)
-    for index in np.flatnonzero(is_large):
+    widths = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
+    for index in np.flatnonzero(widths >= _LEAST_WIDTH):
         box = boxes[index]
         paper = labels == index + 1
         on_paper = _inside(ink_boxes, box)
         ink = np.isin(ink_labels, on_paper + 1)
         sheet = paper | ink | np.isin(labels, _inside(boxes, box) + 1)
-        if sheet.all() or paper.sum() < _LEAST_PAPER * sheet.sum() or _is_hole_of_zero(ink, box):
+        if sheet.all() or paper.sum() < _LEAST_PAPER * sheet.sum() or _is_hole_of_zero(ink):
             continue
         has_digit = _longest_side(ink_boxes[on_paper]) >= _LEAST_SIDE * _longest_side(box)
         if (has_digit or _has_faint_digit(image, sheet)) and _is_rectangle(sheet):
@@ -96,7 +92,7 @@ def _has_faint_digit(image: NDArray[np.uint8], sheet: NDArray[np.bool_]) -> bool
     touched = sum(side.any() for side in (sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1]))
     if sheet.mean() < _LEAST_COVER_IF_FAINT * max(1, touched):
         return False
-    inside = _without_edge(sheet) > 0
+    inside = _without_edge(sheet)
     if not inside.any():
         return False
     contrast = np.abs(image - np.median(image[inside])) * inside
@@ -106,20 +102,15 @@ def _has_faint_digit(image: NDArray[np.uint8], sheet: NDArray[np.bool_]) -> bool
     return bool(_longest_side(boxes) >= _LEAST_SIDE * np.ptp(np.argwhere(sheet), axis=0).max())
 
 
-def _is_hole_of_zero(ink: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:
-    """Say whether the ink in a box may be the hole of a 0 with corners."""
-    hole = Image.fromarray(ink).getbbox()
-    if hole is None:
-        return False
-    left, top, right, bottom = hole
-    widths = np.abs(np.array(hole) - box)
-    fill = ink.sum() / ((right - left) * (bottom - top))
-    return bool(fill >= _HOLE_OF_ZERO and widths.max() <= _WIDTHS_OF_ZERO * widths.min())
+def _is_hole_of_zero(ink: NDArray[np.bool_]) -> bool:
+    """Say whether ink on a sheet fills its box: the sheet may be a 0 with corners, not paper."""
+    box = Image.fromarray(ink).crop(Image.fromarray(ink).getbbox())
+    return bool(np.asarray(box).mean() >= _HOLE_OF_ZERO)
 
 
-def _without_edge(sheet: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _without_edge(sheet: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return a sheet without the pixels along its edge, which have both tones."""
-    return 1 - coarse.widen((~sheet).astype(np.uint8))
+    return ~coarse.widen(~sheet)
 
 
 def _is_rectangle(sheet: NDArray[np.bool_]) -> bool:
