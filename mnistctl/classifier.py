@@ -140,8 +140,8 @@ class Classifier:
                 raise ValueError
         except MemoryError:
             raise
-        except Exception as error:  # as in __init__
-            if "allocate memory" in str(error):  # by ONNX Runtime
+        except Exception as error:  # of many classes, as in __init__
+            if "allocate memory" in str(error):
                 raise MemoryError(str(error)) from error
             raise MnistctlError(
                 f"{self._name}: does not give {CLASSES} numbers for an image: train another model"

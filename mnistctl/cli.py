@@ -218,8 +218,10 @@ def _require_training_packages() -> None:
             f"train needs {error.name}, which is not installed: run pip install onnx safetensors "
             "torch, or use the image mnistctl:cpu or mnistctl:gpu"
         ) from error
-    except Exception as error:  # of other classes too, for a variable of PyTorch
-        reason = str(error).partition("\n")[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # PyTorch raises other classes too, for a bad environment variable
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise MnistctlError(
             f"a package that train needs cannot be imported ({reason}): give more memory, or run "
             "pip install --force-reinstall onnx safetensors torch"

@@ -84,8 +84,8 @@ def load_dataset(split: Split, directory: str | os.PathLike[str] | None = None) 
             QMNIST, gzipped or not, directly or in torchvision's ``NAME/raw``.
 
     Raises:
-        MnistctlError: a file is missing, damaged or not in MNIST's format, or the directory holds
-            several data sets.
+        MnistctlError: a file is missing, damaged or not in MNIST's format, the directory holds
+            several data sets, or a folder that may hold one cannot be searched.
         ValueError: there is no such split.
     """
     if split not in _NAMES:
@@ -150,7 +150,7 @@ def _exists(path: Path) -> bool:
     """Say whether a path exists.
 
     Raises:
-        MnistctlError: that cannot be seen, for lack of permission, for example.
+        MnistctlError: the path cannot be examined, for lack of permission, for example.
     """
     try:
         path.stat()

@@ -281,7 +281,6 @@ def test_a_working_directory_that_was_deleted_is_one_sentence(command: str, tmp_
     program = f"""
 import os, sys
 from mnistctl import cli
-from mnistctl.classifier import BUNDLED
 os.mkdir("gone")
 os.chdir("gone")
 os.rmdir("../gone")

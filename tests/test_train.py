@@ -501,16 +501,27 @@ def test_without_the_train_extra_it_says_how_to_get_it(
     assert "pip install onnx safetensors torch" in one_sentence(result.stderr)
 
 
-@pytest.mark.parametrize("error", ["ImportError", "ValueError"])
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            "ImportError('no symbol\\nsee there')",
+            "(no symbol): give more memory, or run pip install",
+        ),
+        ("ValueError", "(ValueError): give more memory, or run pip install"),
+        ("MemoryError", "there is not enough memory"),
+    ],
+    ids=["import", "value", "memory"],
+)
 def test_a_package_that_cannot_be_imported_is_an_error(
-    error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "safetensors.py").write_text(f"raise {error}('no symbol\\nsee there')\n")
+    (tmp_path / "safetensors.py").write_text(f"raise {error}\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "safetensors")
     result = run_main("train", cwd=tmp_path)
     assert result.returncode == ExitStatus.FAILURE
-    assert "(no symbol): give more memory, or run pip install" in one_sentence(result.stderr)
+    assert sentence in one_sentence(result.stderr)
 
 
 def test_a_module_of_mnistctl_that_cannot_be_imported_is_no_broken_pytorch(

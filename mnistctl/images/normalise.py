@@ -116,7 +116,7 @@ def _find_ink(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
     # The digit touches the border, or lines that reach it. Or there is no digit.
     ink = _binarise(levels)
     digit = _keep_digit(ink) if _is_frame(ink >= 0.5) else _find_on_lines(ink)
-    if _border(digit >= 0.5).any():  # a stroke of a digit that is cropped to the ink was a line
+    if _border(digit >= 0.5).any():  # cropped to the ink: what looked like a line is a stroke
         digit = _keep_digit(ink)
     if _is_frame(digit >= 0.5):
         raise MnistctlError("has a frame but no digit in it: crop it to one digit")
@@ -145,7 +145,7 @@ def _is_whole(
 ) -> bool:
     """Say whether enough of a digit is left without what is connected to the border.
 
-    Less is left of a digit that a band of shadow crosses, but hardly any other ink is as dark.
+    Less is enough if hardly any other ink is as dark: a band of shadow crosses the digit.
     """
     contrast_left = inside[digit].mean() / levels[digit].mean()
     darkest = levels >= np.median(levels[digit])
