@@ -33,7 +33,7 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-# Typer's own type refuses a file that cannot be read as wrong usage, also one to be written.
+# Typer's own type calls a file without read permission wrong usage, even if it is only written.
 _path_option = partial(typer.Option, parser=_path, metavar="<path>")
 
 ModelOption = Annotated[

@@ -114,7 +114,7 @@ def test_damaged_model_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
-def test_too_little_memory_for_the_images_is_not_said_of_the_model(tmp_path: Path) -> None:
+def test_too_little_memory_for_the_images_is_not_blamed_on_the_model(tmp_path: Path) -> None:
     program = """
 import resource
 from pathlib import Path

@@ -314,7 +314,7 @@ def test_standard_input_that_is_closed_is_named(digits: Path) -> None:
 def test_an_empty_path_is_wrong_usage(command: str, option: str, tmp_path: Path) -> None:
     result = run_main(command, option, "", cwd=tmp_path)
     assert result.returncode == ExitStatus.USAGE
-    assert f"Invalid value for '{option}'" in one_sentence(result.stderr).replace("' / '-o", "")
+    assert f"Invalid value for '{option}'" in one_sentence(result.stderr)
     assert "a path is empty" in one_sentence(result.stderr)
 
 

@@ -17,9 +17,9 @@ _LEAST_FILL = 0.92
 _LEAST_PAPER = 0.6
 # The least longest side of a digit, as a share of its sheet's.
 _LEAST_SIDE = 0.1
-# A digit may differ less from the paper than the table does. The least share of the image that its
-# sheet covers, for each side of the image that it touches, and at least once: a bar that is a 1
-# covers less, and a strip of the table touches three sides.
+# A digit may differ less from the paper than the table does. Its sheet covers at least this share
+# of the image, or this share for each side of the image that it touches. A bar that is a 1 covers
+# less. A strip of the table touches three sides.
 _LEAST_COVER_IF_FAINT = 0.25
 # A 0 with corners is not a sheet: its hole covers at least this share of the hole's box.
 _HOLE_OF_ZERO = 0.8
