@@ -8,7 +8,7 @@ from mnistctl.images import coarse
 # Of the longer side of the highest component: the least longer side of what is not a speck, and the
 # greatest distance to another part of the digit.
 _LEAST_SIDE = 0.1
-_GREATEST_DISTANCE = 0.3
+_GREATEST_DISTANCE = 0.2
 # The least share of each side of its box that a frame runs along. A 7 runs along two sides.
 _FRAME_SIDE = 0.85
 # The same for a circle.
@@ -125,8 +125,12 @@ def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDAr
     Not the longest: a line of text above a digit may be longer than the digit is high.
     """
     order = np.argsort(boxes[:, 1] - boxes[:, 3], kind="stable")
-    while len(order) > 1 and _is_around(boxes[order[1:]], labels == order[0] + 1, boxes[order[0]]):
-        order = order[1:]
+    while len(order) > 1:
+        frame, others = order[0], order[1:]
+        is_inside = _is_inside(boxes[others], labels == frame + 1, boxes[frame])
+        if not is_inside.any():
+            break
+        order = others[is_inside]
     return order
 
 
@@ -176,18 +180,20 @@ def _band(side: int) -> int:
     return -(-side // 6)
 
 
-def _is_around(others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]) -> bool:
-    """Say whether a component is a frame or a circle around another."""
+def _is_inside(
+    others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Say of the boxes of others which are inside a frame or circle; none if it is not one."""
     left, top, right, bottom = box.tolist()
     component = mask[top:bottom, left:right]
     share = _share_along_box(component)
     x, y = _band(right - left), _band(bottom - top)
     inside = component[y:-y, x:-x].sum()
     if share < _CIRCLE_SIDE or inside > _GREATEST_INSIDE * component.sum():
-        return False
+        return np.zeros(len(others), np.bool_)
     is_circle = share < _FRAME_SIDE
     shape = component.shape
     least = _LEAST_IN_CIRCLE * max(shape) if is_circle else _LEAST_IN_FRAME * min(shape)
     is_framed = (others[:, :2] >= box[:2]).all(axis=1) & (others[:, 2:] <= box[2:]).all(axis=1)
     is_large = (others[:, 2:] - others[:, :2]).max(axis=1) >= least
-    return bool((is_framed & is_large).any())
+    return is_framed & (is_framed & is_large).any()
