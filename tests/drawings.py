@@ -237,6 +237,11 @@ def _dashed_lines(pen: ImageDraw.ImageDraw) -> None:
             pen.line((x, y, x + 10, y), fill=255, width=3)
 
 
+def _underlines(pen: ImageDraw.ImageDraw) -> None:
+    pen.line((140, 246, 280, 238), fill=255, width=5)
+    pen.line((140, 264, 280, 256), fill=255, width=5)
+
+
 def _line_down(pen: ImageDraw.ImageDraw) -> None:
     pen.line((240, 0, 250, HEIGHT), fill=255, width=6)
 
@@ -321,6 +326,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     ),
     "lines as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * rules(60)),
     "squares as dark as the digit": lambda d: on_paper(0.8 * ink(d), 0.8 * rules(60, columns=True)),
+    "underlined twice": lambda d: on_paper(0.8 * ink(d, 5), 0.8 * drawn(_underlines)),
     "dashed lines": lambda d: on_paper(0.8 * ink(d), 0.8 * drawn(_dashed_lines)),
     "dotted paper": lambda d: on_paper(0.8 * ink(d), 0.6 * dots(_GRID, 2)),
     "specks": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * dots([(12, 20), (400, 300), (30, 320)], 4)),

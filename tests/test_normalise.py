@@ -170,6 +170,16 @@ def test_digit_of_straight_lines_is_not_a_frame(
     assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == digit
 
 
+def test_ink_outside_of_a_circle_is_not_part_of_the_digit_in_it() -> None:
+    image = Image.new("L", (280, 280), 250)
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((50, 45, 230, 225), outline=10, width=6)
+    pen.line([(100, 80), (180, 80), (130, 204)], fill=10, width=14, joint="curve")
+    pen.rectangle((120, 232, 160, 252), fill=10)
+    _, top, _, bottom = find(np.asarray(image)).box
+    assert (top, bottom) == pytest.approx((74 / 280, 205 / 280), abs=0.01)
+
+
 def test_thick_zero_with_corners_is_not_a_sheet(classifier: Classifier) -> None:
     image = Image.new("L", (300, 300), 250)
     pen = ImageDraw.Draw(image)

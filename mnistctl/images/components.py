@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from mnistctl.images import coarse
 
+# Ink that is this many times as wide as high is a line, not a digit or the foot of one.
+LINE_ASPECT = 4
 # Of the longer side of the highest component: the least longer side of what is not a speck, and the
 # greatest distance to another part of the digit.
 _LEAST_SIDE = 0.1
@@ -39,8 +41,9 @@ def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     labels, boxes = components(small)
     if (lines := _touched_frame(labels, boxes)).any():
         labels, boxes = components(small & ~lines)
-    # Remove specks for the same reason: the dashes of a line would touch each other.
+    # Remove specks and underlines for the same reason: the dashes of a line would touch each other.
     order = _without_specks(_without_frames(labels, boxes), boxes)
+    order = _without_underlines(order, boxes)
     small = np.isin(labels, order + 1)
     # Wider by a pixel, the pieces of a broken stroke touch, and those of a broken frame.
     labels, boxes = components(coarse.widen(small))
@@ -117,6 +120,13 @@ def _without_specks(order: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArr
     """Return the indices of components, the highest first, without those that are too small."""
     sides = (boxes[order, 2:] - boxes[order, :2]).max(axis=1)
     return np.asarray(order[sides >= _LEAST_SIDE * sides[0]])
+
+
+def _without_underlines(order: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the indices of components, the highest first, without lines below the highest."""
+    is_below = boxes[order, 3] > boxes[order[0], 3]
+    width, height = (boxes[order, 2:] - boxes[order, :2]).T
+    return np.asarray(order[~(is_below & (width >= LINE_ASPECT * height))])
 
 
 def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -196,4 +206,4 @@ def _is_inside(
     least = _LEAST_IN_CIRCLE * max(shape) if is_circle else _LEAST_IN_FRAME * min(shape)
     is_framed = (others[:, :2] >= box[:2]).all(axis=1) & (others[:, 2:] <= box[2:]).all(axis=1)
     is_large = (others[:, 2:] - others[:, :2]).max(axis=1) >= least
-    return is_framed & (is_framed & is_large).any()
+    return np.asarray(is_framed & (is_framed & is_large).any())

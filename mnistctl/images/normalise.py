@@ -14,7 +14,7 @@ from PIL import Image
 from mnistctl.dataset import SIDE, as_input
 from mnistctl.errors import MnistctlError
 from mnistctl.images.background import remove_border, remove_lighting
-from mnistctl.images.components import digit_mask
+from mnistctl.images.components import LINE_ASPECT, digit_mask
 from mnistctl.images.lines import without_lines
 from mnistctl.images.polarity import is_dark_on_light
 from mnistctl.images.sheet import cover_surroundings
@@ -33,8 +33,6 @@ _LEAST_DARKEST_IN_BAND = 0.8
 # that touches the border.
 _FRAME_BOX = 0.9
 _FRAME_BORDER = 0.67
-# A digit is at most this many times as wide as high.
-_GREATEST_ASPECT = 4
 # A thick digit covers up to 0.8 of its box. A 1 that is a bar covers more, but it is narrow.
 _BLOCK_COVER = 0.85
 _BAR_ASPECT = 2
@@ -175,7 +173,7 @@ def _is_frame(ink: NDArray[np.bool_]) -> bool:
 def _check_shape(digit: NDArray[np.float32]) -> None:
     """Raise MnistctlError if ink is a horizontal line, or fills its box and is too wide for a 1."""
     height, width = digit.shape
-    if width > _GREATEST_ASPECT * height:
+    if width > LINE_ASPECT * height:
         raise MnistctlError("has a line but no digit on it: crop it to one digit")
     if digit.mean() > _BLOCK_COVER and max(digit.shape) < _BAR_ASPECT * min(digit.shape):
         raise MnistctlError("has a block of ink but no digit: crop it to one digit")
