@@ -10,8 +10,8 @@ from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
 # The least side of a sheet's box in pixels of a coarse image: enough to see a digit on it.
 _LEAST_WIDTH = 12
-# The least share of a sheet in a rectangle around it, its ink included. A round 0, 6 or 8 covers up
-# to 0.88 of a rectangle.
+# The least share of a sheet, its ink included, in a rectangle around it, and the least share that it
+# has in common with a quadrilateral. A round 0, 6 or 8 covers up to 0.88 of a rectangle.
 _LEAST_FILL = 0.92
 # The least share of the paper in a sheet.
 _LEAST_PAPER = 0.6
@@ -71,7 +71,9 @@ def _sheets(
         if sheet.all() or paper.sum() < _LEAST_PAPER * sheet.sum() or _is_hole_of_zero(ink):
             continue
         has_digit = _longest_side(ink_boxes[on_paper]) >= _LEAST_SIDE * _longest_side(box)
-        if (has_digit or _has_faint_digit(image, sheet)) and _is_rectangle(sheet):
+        if not (has_digit or _has_faint_digit(image, sheet)):
+            continue
+        if _is_rectangle(sheet) or _is_quadrilateral(sheet):
             sheets.append((sheet, paper))
     return sheets
 
@@ -89,8 +91,7 @@ def _longest_side(boxes: NDArray[np.int64]) -> int:
 
 def _has_faint_digit(image: NDArray[np.uint8], sheet: NDArray[np.bool_]) -> bool:
     """Say whether a sheet may have a digit that is closer to its tone than what is around it."""
-    touched = sum(side.any() for side in (sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1]))
-    if sheet.mean() < _LEAST_COVER_IF_FAINT * max(1, touched):
+    if sheet.mean() < _LEAST_COVER_IF_FAINT * max(1, _touched_sides(sheet)):
         return False
     inside = _without_edge(sheet)
     if not inside.any():
@@ -100,6 +101,11 @@ def _has_faint_digit(image: NDArray[np.uint8], sheet: NDArray[np.bool_]) -> bool
         return False
     _, boxes = components(contrast >= contrast.max() / 2)
     return bool(_longest_side(boxes) >= _LEAST_SIDE * np.ptp(np.argwhere(sheet), axis=0).max())
+
+
+def _touched_sides(sheet: NDArray[np.bool_]) -> int:
+    """Return how many sides of the image a sheet touches."""
+    return sum(bool(side.any()) for side in (sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1]))
 
 
 def _is_hole_of_zero(ink: NDArray[np.bool_]) -> bool:
@@ -120,3 +126,23 @@ def _is_rectangle(sheet: NDArray[np.bool_]) -> bool:
     is_between = (places >= of_sheet.min(axis=0)) & (places <= of_sheet.max(axis=0))
     along, across = np.split(is_between, 2, axis=1)
     return bool(sheet.sum() >= _LEAST_FILL * (along & across).sum(axis=0).min())
+
+
+def _is_quadrilateral(sheet: NDArray[np.bool_]) -> bool:
+    """Say whether a sheet is a quadrilateral, as a rectangle is in a photograph taken at an angle.
+
+    Light that a shadow cuts off may be one too, but it touches more sides of the image.
+    """
+    if _touched_sides(sheet) > 1:
+        return False
+    pixels = np.argwhere(sheet)
+    diagonal = np.ptp(pixels @ _DIRECTIONS, axis=0).argmax()
+    sine, cosine = _DIRECTIONS[:, diagonal]
+    along, across = pixels @ (sine, cosine), pixels @ (cosine, -sine)
+    corners = pixels[[along.argmin(), across.argmin(), along.argmax(), across.argmax()]]
+    y, x = np.indices(sheet.shape)
+    inside = np.ones_like(sheet)
+    sides = np.roll(corners, -1, axis=0) - corners
+    for (top, left), (height, width) in zip(corners, sides, strict=True):
+        inside &= width * (y - top) >= height * (x - left)
+    return bool((sheet & inside).sum() >= _LEAST_FILL * (sheet | inside).sum())
