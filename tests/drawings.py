@@ -119,6 +119,13 @@ def _large_pencil_sheet(digit: Grey) -> Image.Image:
     return image
 
 
+def _at_an_angle(digit: Grey) -> Image.Image:
+    """Return a sheet on a dark table, photographed from below."""
+    corners = [(95, 40), (325, 40), (400, 310), (20, 310)]
+    sheet = drawn(lambda pen: pen.polygon(corners, fill=255))
+    return tones(np.where(sheet > 0, PAPER * (1 - 0.7 * ink(digit, 6)), 60))
+
+
 def _card_on_page(digit: Grey) -> Image.Image:
     """Return a black canvas with round corners on a light page."""
     image = Image.new("L", (WIDTH, HEIGHT), 240)
@@ -237,6 +244,10 @@ def _dashed_lines(pen: ImageDraw.ImageDraw) -> None:
             pen.line((x, y, x + 10, y), fill=255, width=3)
 
 
+def _pen(pen: ImageDraw.ImageDraw) -> None:
+    pen.line((365, 20, 362, 320), fill=255, width=10)
+
+
 def _underlines(pen: ImageDraw.ImageDraw) -> None:
     pen.line((140, 246, 280, 238), fill=255, width=5)
     pen.line((140, 264, 280, 256), fill=255, width=5)
@@ -293,6 +304,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "pencil on a sheet, partly outside": _large_pencil_sheet,
     "pencil above a dark rough table": _above_table,
     "sheet on a table that is lighter than the ink": lambda d: _on_table(d, (80, 45), table=130),
+    "sheet photographed at an angle": _at_an_angle,
     "narrow sheet on a dark table": lambda d: tones(
         np.where(np.abs(np.arange(WIDTH) - WIDTH / 2) < 40, PAPER, 60) * (1 - 0.8 * ink(d, 3))
     ),
@@ -311,6 +323,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
         _shadow(level=0.5, angle=60, offset=20, width=40) * (1 - 0.75 * ink(d))
     ),
     "line of text above": lambda d: on_paper(0.8 * ink(d, 6), 0.8 * drawn(_text)),
+    "pen beside the digit": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * drawn(_pen)),
     "scribble below": lambda d: on_paper(0.8 * ink(d, 5), 0.8 * drawn(_scribble)),
     "strong noise": lambda d: tones(170 * (1 - 0.75 * ink(d)), noise_level=50),
     "dithered": lambda d: on_paper(0.6 * ink(d)).convert("1"),

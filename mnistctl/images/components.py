@@ -7,7 +7,7 @@ from mnistctl.images import coarse
 
 # Ink that is this many times as wide as high is a line, not a digit or the foot of one.
 LINE_ASPECT = 4
-# Of the longer side of the highest component: the least longer side of what is not a speck, and the
+# Of the longer side of the largest component: the least longer side of what is not a speck, and the
 # greatest distance to another part of the digit.
 _LEAST_SIDE = 0.1
 _GREATEST_DISTANCE = 0.2
@@ -107,34 +107,31 @@ def _lowest_reachable(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]
 
 
 def _digit_labels(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the labels of the highest component that is around no other, and of those near it."""
+    """Return the labels of the largest component that is around no other, and of those near it."""
     order = _without_frames(labels, boxes)
-    highest = boxes[order[0]]
-    side = (highest[2:] - highest[:2]).max()
+    largest = boxes[order[0]]
+    side = (largest[2:] - largest[:2]).max()
     low, high = boxes[order, :2], boxes[order, 2:]
-    distance = np.maximum(low - highest[2:], highest[:2] - high).max(axis=1)
+    distance = np.maximum(low - largest[2:], largest[:2] - high).max(axis=1)
     return np.asarray(order[distance <= _GREATEST_DISTANCE * side] + 1)
 
 
 def _without_specks(order: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of components, the highest first, without those that are too small."""
+    """Return the indices of components, the largest first, without those that are too small."""
     sides = (boxes[order, 2:] - boxes[order, :2]).max(axis=1)
     return np.asarray(order[sides >= _LEAST_SIDE * sides[0]])
 
 
 def _without_underlines(order: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of components, the highest first, without lines below the highest."""
+    """Return the indices of components, the largest first, without lines below the largest."""
     is_below = boxes[order, 3] > boxes[order[0], 3]
     width, height = (boxes[order, 2:] - boxes[order, :2]).T
     return np.asarray(order[~(is_below & (width >= LINE_ASPECT * height))])
 
 
 def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of components, the highest first, but not of those around others.
-
-    Not the longest: a line of text above a digit may be longer than the digit is high.
-    """
-    order = np.argsort(boxes[:, 1] - boxes[:, 3], kind="stable")
+    """Return the indices of components, the largest first, but not of those around others."""
+    order = _largest_first(boxes)
     while len(order) > 1:
         frame, others = order[0], order[1:]
         is_inside = _is_inside(boxes[others], labels == frame + 1, boxes[frame])
@@ -144,6 +141,15 @@ def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDAr
     return order
 
 
+def _largest_first(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the indices of components by their height times their width, or times their height.
+
+    The less counts: a line of text may be wider than the digit, and a pen beside it higher.
+    """
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    return np.argsort(-height * np.minimum(width, height), kind="stable")
+
+
 def _touched_frame(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return where the lines of a frame are that a digit in it touches.
 
@@ -151,7 +157,7 @@ def _touched_frame(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArr
     these lines, it is not a frame but a digit: a 0, for example.
     """
     lines = np.zeros(labels.shape, np.bool_)
-    largest = np.argmax((boxes[:, 2:] - boxes[:, :2]).max(axis=1))
+    largest = _largest_first(boxes)[0]
     left, top, right, bottom = boxes[largest]
     component = labels[top:bottom, left:right] == largest + 1
     if _share_along_box(component) < _FRAME_SIDE:

@@ -10,8 +10,8 @@ from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
 # The least side of a sheet's box in pixels of a coarse image: enough to see a digit on it.
 _LEAST_WIDTH = 12
-# The least share of a sheet, its ink included, in a rectangle around it, and the least share that it
-# has in common with a quadrilateral. A round 0, 6 or 8 covers up to 0.88 of a rectangle.
+# The least share of a sheet, its ink included, in a rectangle around it, or in common with a
+# quadrilateral. A round 0, 6 or 8 covers up to 0.88 of a rectangle.
 _LEAST_FILL = 0.92
 # The least share of the paper in a sheet.
 _LEAST_PAPER = 0.6
