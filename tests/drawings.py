@@ -249,8 +249,8 @@ def _pen(pen: ImageDraw.ImageDraw) -> None:
 
 
 def _underlines(pen: ImageDraw.ImageDraw) -> None:
-    pen.line((140, 246, 280, 238), fill=255, width=5)
-    pen.line((140, 264, 280, 256), fill=255, width=5)
+    pen.line((140, 248, 280, 244), fill=255, width=5)
+    pen.line((140, 266, 280, 262), fill=255, width=5)
 
 
 def _line_down(pen: ImageDraw.ImageDraw) -> None:

@@ -305,6 +305,40 @@ def test_bar_apart_from_a_five_belongs_to_it() -> None:
     assert (left, right) == (60 / 200, 130 / 200)
 
 
+def test_base_apart_from_a_two_belongs_to_it(classifier: Classifier) -> None:
+    image = Image.new("L", (200, 260), 250)
+    pen = ImageDraw.Draw(image)
+    pen.arc((60, 40, 140, 120), 180, 390, fill=10, width=9)
+    pen.line([(135, 97), (65, 200)], fill=10, width=9)
+    pen.line([(60, 217), (150, 217)], fill=10, width=9)
+    assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == 2
+
+
+def test_ink_farther_away_than_a_fifth_of_the_digit_is_not_part_of_it() -> None:
+    image = Image.new("L", (280, 280), 250)
+    pen = ImageDraw.Draw(image)
+    pen.line([(90, 60), (170, 60), (120, 184)], fill=10, width=14, joint="curve")
+    pen.rectangle((115, 227, 150, 245), fill=10)
+    _, _, _, bottom = find(np.asarray(image)).box
+    assert bottom == pytest.approx(185 / 280, abs=0.02)
+
+
+def test_thin_one_beside_a_blot_is_read(classifier: Classifier) -> None:
+    image = Image.new("L", (280, 280), 250)
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((100, 60, 107, 220), fill=10)
+    pen.ellipse((190, 120, 235, 165), fill=10)
+    assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == 1
+
+
+def test_thick_slanted_zero_is_not_a_sheet(classifier: Classifier) -> None:
+    image = Image.new("L", (300, 300), 250)
+    pen = ImageDraw.Draw(image)
+    pen.polygon([(120, 60), (220, 60), (180, 240), (80, 240)], fill=10)
+    pen.polygon([(145, 110), (178, 110), (158, 190), (125, 190)], fill=250)
+    assert classifier.predict(read_image(saved(image))[np.newaxis])[0].digit == 0
+
+
 def test_an_image_of_two_digits_is_answered_with_one(classifier: Classifier) -> None:
     image = Image.new("L", (400, 240), 255)
     for left, digit in ((40, DIGITS[0]), (220, DIGITS[1])):

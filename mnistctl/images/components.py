@@ -5,12 +5,16 @@ from numpy.typing import NDArray
 
 from mnistctl.images import coarse
 
-# Ink that is this many times as wide as high is a line, not a digit or the foot of one.
+# Ink that is more than this many times as wide as high is a line.
 LINE_ASPECT = 4
-# Of the longer side of the largest component: the least longer side of what is not a speck, and the
-# greatest distance to another part of the digit.
+# Of the longer side of the largest component: the least longer side of what is not a speck, the
+# greatest distance to another part of the digit, and the least distance to an underline. What is
+# closer may be the base of a 2.
 _LEAST_SIDE = 0.1
 _GREATEST_DISTANCE = 0.2
+_LEAST_UNDERLINE_DISTANCE = 0.1
+# A component counts as at least this share of its height wide: a 1 may be thin.
+_LEAST_WIDTH = 0.1
 # The least share of each side of its box that a frame runs along. A 7 runs along two sides.
 _FRAME_SIDE = 0.85
 # The same for a circle.
@@ -27,7 +31,10 @@ _LEAST_FRAMED = 0.4
 
 
 def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where the digit is: not specks, not what lies apart, not a frame or circle around it.
+    """Return where the digit is.
+
+    Not specks, not a frame or circle around it, not what lies apart or outside of that frame, and
+    not a line below it.
 
     Args:
         ink: bool, shape (height, width), not empty.
@@ -41,7 +48,8 @@ def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     labels, boxes = components(small)
     if (lines := _touched_frame(labels, boxes)).any():
         labels, boxes = components(small & ~lines)
-    # Remove specks and underlines for the same reason: the dashes of a line would touch each other.
+    # Remove specks and underlines for the same reason: dashes would touch each other, and an
+    # underline the digit.
     order = _without_specks(_without_frames(labels, boxes), boxes)
     order = _without_underlines(order, boxes)
     small = np.isin(labels, order + 1)
@@ -124,30 +132,31 @@ def _without_specks(order: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArr
 
 def _without_underlines(order: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the indices of components, the largest first, without lines below the largest."""
-    is_below = boxes[order, 3] > boxes[order[0], 3]
+    largest = boxes[order[0]]
+    least = _LEAST_UNDERLINE_DISTANCE * (largest[2:] - largest[:2]).max()
     width, height = (boxes[order, 2:] - boxes[order, :2]).T
-    return np.asarray(order[~(is_below & (width >= LINE_ASPECT * height))])
+    is_underline = (boxes[order, 1] > largest[3] + least) & (width > LINE_ASPECT * height)
+    return np.asarray(order[~is_underline])
 
 
 def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of components, the largest first, but not of those around others."""
+    """Return the indices of components, the largest first.
+
+    If the largest is a frame or a circle around others, only those inside it count.
+    """
     order = _largest_first(boxes)
-    while len(order) > 1:
-        frame, others = order[0], order[1:]
-        is_inside = _is_inside(boxes[others], labels == frame + 1, boxes[frame])
-        if not is_inside.any():
-            break
-        order = others[is_inside]
+    while len(inside := _inside_frame(order, labels, boxes)):
+        order = inside
     return order
 
 
 def _largest_first(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of components by their height times their width, or times their height.
+    """Return the indices of components by height times width, the largest first.
 
-    The less counts: a line of text may be wider than the digit, and a pen beside it higher.
+    More width than height does not count: a line of text may be wider than the digit.
     """
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
-    return np.argsort(-height * np.minimum(width, height), kind="stable")
+    return np.argsort(-height * width.clip(_LEAST_WIDTH * height, height), kind="stable")
 
 
 def _touched_frame(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -196,20 +205,25 @@ def _band(side: int) -> int:
     return -(-side // 6)
 
 
-def _is_inside(
-    others: NDArray[np.int64], mask: NDArray[np.bool_], box: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Say of the boxes of others which are inside a frame or circle; none if it is not one."""
-    left, top, right, bottom = box.tolist()
-    component = mask[top:bottom, left:right]
+def _inside_frame(
+    order: NDArray[np.int64], labels: NDArray[np.int64], boxes: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the indices of components inside the first one if it is a frame or circle around one.
+
+    None if it is not.
+    """
+    frame, others = order[0], order[1:]
+    left, top, right, bottom = boxes[frame].tolist()
+    component = labels[top:bottom, left:right] == frame + 1
     share = _share_along_box(component)
     x, y = _band(right - left), _band(bottom - top)
     inside = component[y:-y, x:-x].sum()
     if share < _CIRCLE_SIDE or inside > _GREATEST_INSIDE * component.sum():
-        return np.zeros(len(others), np.bool_)
+        return others[:0]
     is_circle = share < _FRAME_SIDE
     shape = component.shape
     least = _LEAST_IN_CIRCLE * max(shape) if is_circle else _LEAST_IN_FRAME * min(shape)
-    is_framed = (others[:, :2] >= box[:2]).all(axis=1) & (others[:, 2:] <= box[2:]).all(axis=1)
-    is_large = (others[:, 2:] - others[:, :2]).max(axis=1) >= least
-    return np.asarray(is_framed & (is_framed & is_large).any())
+    low, high = boxes[others, :2], boxes[others, 2:]
+    is_inside = (low >= (left, top)).all(axis=1) & (high <= (right, bottom)).all(axis=1)
+    is_large = (high - low).max(axis=1) >= least
+    return others[is_inside] if (is_inside & is_large).any() else others[:0]

@@ -10,11 +10,13 @@ from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
 # The least side of a sheet's box in pixels of a coarse image: enough to see a digit on it.
 _LEAST_WIDTH = 12
-# The least share of a sheet, its ink included, in a rectangle around it, or in common with a
-# quadrilateral. A round 0, 6 or 8 covers up to 0.88 of a rectangle.
+# The least share of a sheet, its ink included, in a rectangle around it. A round 0, 6 or 8 covers up
+# to 0.88. Also the least intersection of a sheet and a quadrilateral, as a share of their union.
 _LEAST_FILL = 0.92
-# The least share of the paper in a sheet.
+# The least share of the paper in a sheet. In a slanted thick 0, a hole as large as ink on paper is
+# the rest.
 _LEAST_PAPER = 0.6
+_LEAST_PAPER_OF_QUADRILATERAL = 0.9
 # The least longest side of a digit, as a share of its sheet's.
 _LEAST_SIDE = 0.1
 # A digit may differ less from the paper than the table does. Its sheet covers at least this share
@@ -31,9 +33,9 @@ _DIRECTIONS = np.stack((np.sin(_ANGLES), np.cos(_ANGLES)))
 def cover_surroundings(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return an image in which what is around the sheet has the tone of its paper.
 
-    A sheet is a rectangle of one tone, at any angle, with a digit on it. The border of the image
-    may cut it off. The smallest counts: a table may look like a sheet with a sheet on it. Without a
-    sheet, or with nothing around it, the image is returned as it is.
+    A sheet has one tone and a digit on it. It is a rectangle at any angle, which the border of the
+    image may cut off, or another quadrilateral. The smallest counts: a table may look like a sheet
+    with a sheet on it. Without a sheet, or with nothing around it, the image is returned as it is.
     """
     factor = coarse.coarse_factor(grey.shape)
     small = np.asarray(Image.fromarray(grey).reduce(factor))
@@ -73,7 +75,8 @@ def _sheets(
         has_digit = _longest_side(ink_boxes[on_paper]) >= _LEAST_SIDE * _longest_side(box)
         if not (has_digit or _has_faint_digit(image, sheet)):
             continue
-        if _is_rectangle(sheet) or _is_quadrilateral(sheet):
+        is_bare = paper.sum() >= _LEAST_PAPER_OF_QUADRILATERAL * sheet.sum()
+        if _is_rectangle(sheet) or (is_bare and _is_quadrilateral(sheet)):
             sheets.append((sheet, paper))
     return sheets
 
@@ -131,7 +134,8 @@ def _is_rectangle(sheet: NDArray[np.bool_]) -> bool:
 def _is_quadrilateral(sheet: NDArray[np.bool_]) -> bool:
     """Say whether a sheet is a quadrilateral, as a rectangle is in a photograph taken at an angle.
 
-    Light that a shadow cuts off may be one too, but it touches more sides of the image.
+    Its longest diagonal must be longer than its sides. Light that a shadow cuts off may be one too,
+    but it touches more sides of the image.
     """
     if _touched_sides(sheet) > 1:
         return False
@@ -143,6 +147,7 @@ def _is_quadrilateral(sheet: NDArray[np.bool_]) -> bool:
     y, x = np.indices(sheet.shape)
     inside = np.ones_like(sheet)
     sides = np.roll(corners, -1, axis=0) - corners
+    # The corners are in the order around it, so its inside is in the same direction from each side.
     for (top, left), (height, width) in zip(corners, sides, strict=True):
         inside &= width * (y - top) >= height * (x - left)
     return bool((sheet & inside).sum() >= _LEAST_FILL * (sheet | inside).sum())
