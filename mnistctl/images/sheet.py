@@ -147,7 +147,7 @@ def _is_quadrilateral(sheet: NDArray[np.bool_]) -> bool:
     y, x = np.indices(sheet.shape)
     inside = np.ones_like(sheet)
     sides = np.roll(corners, -1, axis=0) - corners
-    # The corners are in the order around it, so its inside is in the same direction from each side.
+    # The corners follow each other around it: its inside is in the same direction from each side.
     for (top, left), (height, width) in zip(corners, sides, strict=True):
         inside &= width * (y - top) >= height * (x - left)
     return bool((sheet & inside).sum() >= _LEAST_FILL * (sheet | inside).sum())
