@@ -10,11 +10,11 @@ from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
 # The least side of a sheet's box in pixels of a coarse image: enough to see a digit on it.
 _LEAST_WIDTH = 12
-# The least share of a sheet, its ink included, in a rectangle around it. A round 0, 6 or 8 covers up
-# to 0.88. Also the least intersection of a sheet and a quadrilateral, as a share of their union.
+# The least share of a sheet, its ink included, in a rectangle around it, where a round 0, 6 or 8
+# covers up to 0.88. Also the least intersection of a sheet and a quadrilateral, of their union.
 _LEAST_FILL = 0.92
-# The least share of the paper in a sheet. In a slanted thick 0, a hole as large as ink on paper is
-# the rest.
+# The least share of the paper in a sheet. A thick slanted 0 is a quadrilateral too, but its hole is
+# larger than the ink on a sheet.
 _LEAST_PAPER = 0.6
 _LEAST_PAPER_OF_QUADRILATERAL = 0.9
 # The least longest side of a digit, as a share of its sheet's.
@@ -134,8 +134,8 @@ def _is_rectangle(sheet: NDArray[np.bool_]) -> bool:
 def _is_quadrilateral(sheet: NDArray[np.bool_]) -> bool:
     """Say whether a sheet is a quadrilateral, as a rectangle is in a photograph taken at an angle.
 
-    Its longest diagonal must be longer than its sides. Light that a shadow cuts off may be one too,
-    but it touches more sides of the image.
+    It is not found if a side is longer than both diagonals. Light that a shadow cuts off may be a
+    quadrilateral too, but it touches more sides of the image.
     """
     if _touched_sides(sheet) > 1:
         return False
@@ -147,7 +147,7 @@ def _is_quadrilateral(sheet: NDArray[np.bool_]) -> bool:
     y, x = np.indices(sheet.shape)
     inside = np.ones_like(sheet)
     sides = np.roll(corners, -1, axis=0) - corners
-    # The corners follow each other around it: its inside is in the same direction from each side.
+    # The corners follow each other around it, so its inside lies on one side of each line.
     for (top, left), (height, width) in zip(corners, sides, strict=True):
         inside &= width * (y - top) >= height * (x - left)
     return bool((sheet & inside).sum() >= _LEAST_FILL * (sheet | inside).sum())
