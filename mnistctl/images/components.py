@@ -13,7 +13,7 @@ LINE_ASPECT = 4
 _LEAST_SIDE = 0.1
 _GREATEST_DISTANCE = 0.2
 _LEAST_UNDERLINE_DISTANCE = 0.1
-# A component counts as at least this share of its height wide: a 1 may be thin.
+# The least width that counts for the size of a component, of its height: a 1 may be thin.
 _LEAST_WIDTH = 0.1
 # The least share of each side of its box that a frame runs along. A 7 runs along two sides.
 _FRAME_SIDE = 0.85
@@ -33,8 +33,8 @@ _LEAST_FRAMED = 0.4
 def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return where the digit is.
 
-    Not specks, not a frame or circle around it, not what lies apart or outside of that frame, and
-    not a line below it.
+    The mask excludes specks, a frame or circle around the digit, what is outside of that frame,
+    what lies apart, and a line below the digit.
 
     Args:
         ink: bool, shape (height, width), not empty.
@@ -140,9 +140,9 @@ def _without_underlines(order: NDArray[np.int64], boxes: NDArray[np.int64]) -> N
 
 
 def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of components, the largest first.
+    """Return the indices of components, the largest first, without frames and what is outside.
 
-    If the largest is a frame or a circle around others, only those inside it count.
+    A frame or circle has another component inside.
     """
     order = _largest_first(boxes)
     while len(inside := _inside_frame(order, labels, boxes)):
@@ -153,7 +153,7 @@ def _without_frames(labels: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDAr
 def _largest_first(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the indices of components by height times width, the largest first.
 
-    More width than height does not count: a line of text may be wider than the digit.
+    The width counts up to the height, because a line of text may be wider than the digit.
     """
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     return np.argsort(-height * width.clip(_LEAST_WIDTH * height, height), kind="stable")
@@ -208,9 +208,9 @@ def _band(side: int) -> int:
 def _inside_frame(
     order: NDArray[np.int64], labels: NDArray[np.int64], boxes: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the indices of components inside the first one if it is a frame or circle around one.
+    """Return the indices of the components inside the first one.
 
-    None if it is not.
+    There are none if it is not a frame or circle, or if nothing large is inside.
     """
     frame, others = order[0], order[1:]
     left, top, right, bottom = boxes[frame].tolist()

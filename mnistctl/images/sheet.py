@@ -10,8 +10,8 @@ from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
 # The least side of a sheet's box in pixels of a coarse image: enough to see a digit on it.
 _LEAST_WIDTH = 12
-# The least share of a sheet, its ink included, in a rectangle around it, where a round 0, 6 or 8
-# covers up to 0.88. Also the least intersection of a sheet and a quadrilateral, of their union.
+# The least share of a sheet, its ink included, in a rectangle around it. A round 0, 6 or 8 covers
+# up to 0.88. For a quadrilateral: the least intersection with the sheet, as a share of their union.
 _LEAST_FILL = 0.92
 # The least share of the paper in a sheet. A thick slanted 0 is a quadrilateral too, but its hole is
 # larger than the ink on a sheet.
@@ -75,8 +75,8 @@ def _sheets(
         has_digit = _longest_side(ink_boxes[on_paper]) >= _LEAST_SIDE * _longest_side(box)
         if not (has_digit or _has_faint_digit(image, sheet)):
             continue
-        is_bare = paper.sum() >= _LEAST_PAPER_OF_QUADRILATERAL * sheet.sum()
-        if _is_rectangle(sheet) or (is_bare and _is_quadrilateral(sheet)):
+        is_mostly_paper = paper.sum() >= _LEAST_PAPER_OF_QUADRILATERAL * sheet.sum()
+        if _is_rectangle(sheet) or (is_mostly_paper and _is_quadrilateral(sheet)):
             sheets.append((sheet, paper))
     return sheets
 
@@ -134,8 +134,8 @@ def _is_rectangle(sheet: NDArray[np.bool_]) -> bool:
 def _is_quadrilateral(sheet: NDArray[np.bool_]) -> bool:
     """Say whether a sheet is a quadrilateral, as a rectangle is in a photograph taken at an angle.
 
-    It is not found if a side is longer than both diagonals. Light that a shadow cuts off may be a
-    quadrilateral too, but it touches more sides of the image.
+    A quadrilateral with a side longer than both diagonals is not found. A lit area beside shadows
+    may be a quadrilateral too, but it touches more sides of the image.
     """
     if _touched_sides(sheet) > 1:
         return False
@@ -147,7 +147,7 @@ def _is_quadrilateral(sheet: NDArray[np.bool_]) -> bool:
     y, x = np.indices(sheet.shape)
     inside = np.ones_like(sheet)
     sides = np.roll(corners, -1, axis=0) - corners
-    # The corners follow each other around it, so its inside lies on one side of each line.
+    # The corners are in order around the quadrilateral, so its inside is on one side of each line.
     for (top, left), (height, width) in zip(corners, sides, strict=True):
         inside &= width * (y - top) >= height * (x - left)
     return bool((sheet & inside).sum() >= _LEAST_FILL * (sheet | inside).sum())
