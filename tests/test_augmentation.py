@@ -56,7 +56,7 @@ def test_each_image_is_changed_in_its_own_way(images: Tensor, labels: Tensor) ->
     assert len({image.numpy().tobytes() for image in augmented}) == 100
 
 
-@pytest.mark.parametrize("part", ["_add_upstrokes", "_transform", "_vary_stroke_width"])
+@pytest.mark.parametrize("part", ["_add_strokes", "_transform", "_vary_stroke_width"])
 def test_each_change_is_part_of_the_augmentation(
     part: str, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,36 +93,72 @@ def test_a_small_batch_may_be_augmented(images: Tensor, labels: Tensor, count: i
     assert augment(images[:count], labels[:count]).shape == (count, 1, 28, 28)
 
 
-def test_a_fifth_of_the_ones_get_an_upstroke(images: Tensor, labels: Tensor) -> None:
+def test_a_fifth_of_the_ones_and_sevens_get_a_stroke(images: Tensor, labels: Tensor) -> None:
     before = images / 255
-    ones = drawn = 0
+    digits = drawn = 0
     for _ in range(100):
-        ones += int((labels == 1).sum())
-        drawn += int(changed(before, augmentation._add_upstrokes(before, labels)).sum())
-    assert drawn / ones == pytest.approx(0.2, abs=0.03)
+        digits += int(((labels == 1) | (labels == 7)).sum())
+        drawn += int(changed(before, augmentation._add_strokes(before, labels)).sum())
+    assert drawn / digits == pytest.approx(0.2, abs=0.03)
 
 
-def test_an_upstroke_is_drawn_onto_ones_only(images: Tensor, labels: Tensor) -> None:
+def test_a_stroke_is_drawn_onto_ones_and_sevens_only(images: Tensor, labels: Tensor) -> None:
     before = images / 255
     for _ in range(20):
-        after = augmentation._add_upstrokes(before, labels)
-        assert (labels[changed(before, after)] == 1).all()
+        after = augmentation._add_strokes(before, labels)
+        assert set(labels[changed(before, after)].tolist()) == {1, 7}
 
 
-def test_an_image_without_ink_gets_no_upstroke() -> None:
+@pytest.mark.parametrize("label", [1, 7])
+def test_an_image_without_ink_gets_no_stroke(label: int) -> None:
     blank = torch.zeros(160, 1, 28, 28)
-    assert torch.equal(augmentation._add_upstrokes(blank, torch.ones(160).long()), blank)
+    assert torch.equal(augmentation._add_strokes(blank, torch.full((160,), label)), blank)
 
 
-def test_an_upstroke_starts_at_the_top_and_goes_down_to_the_left() -> None:
-    bar = torch.zeros(160, 1, 28, 28)
-    bar[:, :, 4:24, 14:16] = 1
-    after = augmentation._add_upstrokes(bar, torch.ones(160).long())
-    drawn = (after - bar)[changed(bar, after)]
-    assert len(drawn) > 0
-    assert drawn[..., 16:].amax() < 1  # nothing but the round end of the line
-    assert drawn[..., :2, :].amax() == 0
-    assert (drawn[..., 3:18, :14].amax((1, 2, 3)) == 1).all()
+def strokes_on_stems(label: int, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """Return what is drawn onto upright stems in rows 4 to 23 that are labelled ``label``."""
+    monkeypatch.setattr(augmentation, "_centre_as", lambda images, _others: images)
+    stems = torch.zeros(1280, 1, 28, 28)
+    stems[..., 4:24, 13:15] = 1
+    labels = torch.tensor([1, 7]).repeat(640)
+    after = augmentation._add_strokes(stems, labels)
+    return (after - stems)[changed(stems, after) & (labels == label)]
+
+
+def test_ones_get_an_upstroke_that_goes_down_to_the_left_a_foot_or_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strokes = strokes_on_stems(1, monkeypatch)
+    assert strokes[..., :19, 17:].amax() == 0
+    has_upstroke = strokes[..., 6:19, :12].amax((1, 2, 3)) > 0.5
+    has_foot = strokes[..., 24:, :].amax((1, 2, 3)) > 0
+    kinds = set(zip(has_upstroke.tolist(), has_foot.tolist(), strict=True))
+    assert kinds == {(True, False), (False, True), (True, True)}
+
+
+@pytest.mark.parametrize("side", [slice(11), slice(17, 28)])
+def test_some_feet_go_to_one_side_only(side: slice, monkeypatch: pytest.MonkeyPatch) -> None:
+    strokes = strokes_on_stems(1, monkeypatch)
+    feet = strokes[strokes[..., 24:, :].amax((1, 2, 3)) > 0]
+    is_drawn = feet[..., 20:, side].amax((1, 2, 3)) > 0
+    assert is_drawn.any()
+    assert not is_drawn.all()
+
+
+def test_sevens_get_a_bar_across_their_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    strokes = strokes_on_stems(7, monkeypatch)
+    assert strokes[..., :10, :].amax() == 0
+    assert strokes[..., 18:, :].amax() == 0
+    for side in (strokes[..., :12], strokes[..., 16:]):
+        assert (side.amax((1, 2, 3)) > 0.5).all()
+
+
+def test_a_digit_with_a_stroke_is_centred_as_before(images: Tensor, labels: Tensor) -> None:
+    before = images / 255
+    after = augmentation._add_strokes(before, labels)
+    centres = [augmentation._centre_of_mass(digits) for digits in (before, after)]
+    # A stroke that crosses the border is cut, which moves the centre by up to half a pixel.
+    assert (centres[0] - centres[1]).abs().max() < 2 / 28  # a pixel
 
 
 def test_half_of_the_images_get_another_stroke_width(images: Tensor) -> None:
