@@ -18,27 +18,32 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mnistctl import Classifier, MnistctlError, Prediction, evaluate, load_dataset, read_image
 
-# The largest file that read_image reads, and what multipart adds to it. An upload stays in memory.
-MultiPartParser.spool_max_size = MAX_BODY = 16_000_000 + 64_000
+MAX_BODY = 16_000_000 + 64_000  # the largest file that read_image reads, and what multipart adds
+MultiPartParser.spool_max_size = MAX_BODY  # an upload stays in memory
 UPLOAD = "send multipart/form-data with one image file, in the field 'image' (curl -F image=@FILE)"
 
 
-async def limit_body(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+def limit_body(app: ASGIApp) -> ASGIApp:
     """Stop reading a body that is too large. FastAPI's max_body_size does not answer in JSON."""
-    size = 0
 
-    async def count() -> Message:
-        nonlocal size
-        message = await receive()
-        if (size := size + len(message.get("body", b""))) > MAX_BODY:
-            raise HTTPException(413, "the upload is larger than 16 MB: scale the image down")
-        return message
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+        size = 0
 
-    await app(scope, count, send)
+        async def count() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                raise HTTPException(413, "the upload is larger than 16 MB: scale the image down")
+            return message
+
+        await app(scope, count, send)
+
+    return limited
 
 
 app = FastAPI(title="mnistctl", description=__doc__, form_limits={"max_files": 1})
-app.add_middleware(lambda app: lambda *connection: limit_body(app, *connection))
+app.add_middleware(limit_body)
 app.state.training, app.state.validating = "none", asyncio.Lock()
 try:
     app.state.classifier = Classifier.load(os.environ.get("MNISTCTL_MODEL") or None)
@@ -109,8 +114,7 @@ def finish_training(process: Popen[str], folder: TemporaryDirectory[str]) -> Non
             if process.returncode:
                 raise MnistctlError(errors or f"exit status {process.returncode}")
             app.state.classifier = Classifier.load(f"{folder.name}/model.onnx")
+        app.state.training = "finished"
     except (MnistctlError, OSError) as error:
         app.state.training = f"failed: {error}"
-    else:
-        app.state.training = "finished"
     atexit.unregister(process.kill)
