@@ -9,6 +9,7 @@ that is refused counts as wrong, with each digit equally probable. Draws what th
 wrong to mistakes.png.
 """
 
+import math
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -30,10 +31,10 @@ SHEET = Path("mistakes.png")
 UNKNOWN = np.full(10, 0.1)
 
 Probabilities = NDArray[np.float64]
-Way = Callable[[Path], Probabilities]
+Predictor = Callable[[Path], Probabilities]
 
 
-def our_way(classifier: Classifier) -> Way:
+def mnistctl_predictor(classifier: Classifier) -> Predictor:
     """Return the probabilities as ``mnistctl predict`` has them."""
 
     def predict(path: Path) -> Probabilities:
@@ -46,7 +47,7 @@ def our_way(classifier: Classifier) -> Way:
     return predict
 
 
-def usual_way(classifier: Classifier) -> Way:
+def resizing_predictor(classifier: Classifier) -> Predictor:
     """Return the probabilities for an image that is only resized and, if light, inverted."""
 
     def predict(path: Path) -> Probabilities:
@@ -59,14 +60,14 @@ def usual_way(classifier: Classifier) -> Way:
     return predict
 
 
-def package_way(path: Path) -> Probabilities:
+def package_predictor(path: Path) -> Probabilities:
     """Return the probabilities of digit-recognizer-py."""
     return np.array(digit_recognizer.predict_proba(str(path)))
 
 
-def measure(way: Way, paths: Sequence[Path]) -> Probabilities:
+def measure(predictor: Predictor, paths: Sequence[Path]) -> Probabilities:
     """Return the probabilities of each image, (count, 10)."""
-    return np.stack([way(path) for path in paths])
+    return np.stack([predictor(path) for path in paths])
 
 
 def is_wrong(probabilities: Probabilities, labels: NDArray[np.int64]) -> NDArray[np.bool]:
@@ -112,7 +113,7 @@ def draw_mistakes(
         draw(paths[i], f"{labels[i]} as {probabilities[i].argmax()} ({probabilities[i].max():.0%})")
         for i in is_wrong(probabilities, labels).nonzero()[0].tolist()
     ]
-    rows, columns = max(1, -(-len(tiles) // COLUMNS)), min(max(1, len(tiles)), COLUMNS)
+    rows, columns = max(1, math.ceil(len(tiles) / COLUMNS)), min(max(1, len(tiles)), COLUMNS)
     width, height = 2 * SIDE + 8, SIDE + CAPTION + 8
     sheet = Image.new("L", (columns * width, rows * height), 255)
     for position, tile in enumerate(tiles):
@@ -137,12 +138,13 @@ def main() -> None:
         report = evaluate(classifier, test)
         accuracies.append(100 * report.accuracy)
         score = f"{accuracies[-1]:.2f} %, loss {report.loss:.4f}"
-        probabilities = measure(our_way(classifier), paths)
+        probabilities = measure(mnistctl_predictor(classifier), paths)
         if not rows:
             draw_mistakes(paths, probabilities, labels).save(SHEET)
         rows.append(row(path.name, score, probabilities, labels))
-    rows.append(row("resized and inverted", "", measure(usual_way(classifiers[0]), paths), labels))
-    rows.append(row("digit-recognizer-py", "", measure(package_way, paths), labels))
+    resized = measure(resizing_predictor(classifiers[0]), paths)
+    rows.append(row("resized and inverted", "", resized, labels))
+    rows.append(row("digit-recognizer-py", "", measure(package_predictor, paths), labels))
     columns = ("", "MNIST test", "folder", f"wrong at ≥ {CONFIDENT:g}", "cross-entropy")
     print(table(columns, rows))
     if len(accuracies) > 1:

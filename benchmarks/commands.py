@@ -6,6 +6,7 @@ It takes twenty minutes on two cores. No other work must run on them.
 """
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -67,7 +68,8 @@ def measure_one_prediction(folder: Path) -> Row:
 def measure_many_predictions(directory: Path, name: str) -> list[Row]:
     """Measure the images of a directory: in one process, and in a process on each core."""
     count, cores = len(list(directory.iterdir())), os.cpu_count() or 1
-    xargs = f'find "$0" -type f -print0 | xargs -0 -P {cores} -n {-(-count // cores)} "$@"'
+    share = math.ceil(count / cores)
+    xargs = f'find "$0" -type f -print0 | xargs -0 -P {cores} -n {share} "$@"'
     predict = [*MNISTCTL, "predict", "--files-from", "/dev/null"]
     alone, together = alternate(
         [[*predict, str(directory)], ["sh", "-c", xargs, str(directory), *predict]], 5

@@ -83,7 +83,7 @@ PYBIND11_MODULE(_core, module) {
 
 Args:
     values: float32 or float64, of shape (classes,) or (rows, classes), with any strides:
-        a NumPy array or whatever has the buffer protocol or ``__array__``
+        a NumPy array or any object with the buffer protocol or ``__array__``
         (a PyTorch tensor on the CPU). Not copied where it exposes its memory.
 
 Returns:

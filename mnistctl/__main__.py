@@ -9,7 +9,7 @@ from mnistctl import signals
 def main() -> None:
     """Run the command line and end the process with its exit status."""
     signals.install_handlers()
-    # Imports create many objects that stay. To search them for garbage takes 6 % of a prediction.
+    # Imports create many objects that stay. Searching them for garbage takes 6 % of a prediction.
     gc.set_threshold(100_000)
 
     from mnistctl import cli

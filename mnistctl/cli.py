@@ -297,8 +297,8 @@ def predict(
 ) -> None:
     """Classify each image.
 
-    Of one image, print the digit; of several, a list or a directory, print
-    PATH<TAB>DIGIT lines.
+    Print the digit of one image. Print PATH<TAB>DIGIT lines for several images,
+    a list or a directory.
     """
     _refuse_torchrun()
     images = images or []

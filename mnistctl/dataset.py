@@ -134,15 +134,20 @@ def _find_pairs(split: Split, folders: Iterable[Path]) -> list[tuple[Path, Path]
 
 def _find_pair(folder: Path, names: tuple[str, str]) -> tuple[Path, Path] | None:
     """Return the files of these names, each gzipped or not; None if neither is there."""
-    images, labels = (
-        next((path for path in paths if _exists(path)), None)
-        for paths in ((folder / f"{name}.gz", folder / name) for name in names)
-    )
+    images, labels = (_find_file(folder, name) for name in names)
     if images and labels:
         return images, labels
     if found := images or labels:
         missing = names[1] if images else names[0]
         raise path_error(folder, f"holds {found.name}, but no {missing}[.gz] beside it")
+    return None
+
+
+def _find_file(folder: Path, name: str) -> Path | None:
+    """Return a file of this name, gzipped or not; None if it is not there."""
+    for path in (folder / f"{name}.gz", folder / name):
+        if _exists(path):
+            return path
     return None
 
 

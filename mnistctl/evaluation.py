@@ -1,5 +1,6 @@
 """Evaluate a classifier on a data set."""
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def draw_mistakes(report: Report, dataset: Dataset) -> Image.Image:
     indices = report.mistakes[:_MAX_DRAWN]
     side = SIDE * _SCALE
     width, height = side + _GAP, side + _GAP + _CAPTION
-    rows = max(1, -(-len(indices) // _COLUMNS))
+    rows = max(1, math.ceil(len(indices) / _COLUMNS))
     sheet = Image.new("L", (_COLUMNS * width + _GAP, rows * height + _GAP), 255)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(14)

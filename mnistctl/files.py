@@ -81,7 +81,7 @@ def _target(path: Path) -> Path:
 
 
 def _belongs_to_another_user(path: Path) -> bool:
-    """Say whether only another user may replace a file, for its directory is sticky, as /tmp is."""
+    """Say whether only another user may replace a file: its directory is sticky, as /tmp is."""
     with suppress(FileNotFoundError):
         file, directory = path.stat(), path.parent.stat()
         owners = {0, file.st_uid, directory.st_uid}

@@ -10,6 +10,7 @@ they are read from the bundled data set, as mnistctl reads it.
 Prints the test accuracy, 0 to 1.
 """
 
+import math
 import sys
 
 import torch
@@ -52,7 +53,7 @@ def main() -> None:
     model = build_network()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, betas=(0.7, 0.9))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=0.01, total_steps=-(-len(labels) // BATCH), cycle_momentum=False
+        optimizer, max_lr=0.01, total_steps=math.ceil(len(labels) / BATCH), cycle_momentum=False
     )
     model.train()
     for batch, target in zip(images.split(BATCH), labels.split(BATCH), strict=True):

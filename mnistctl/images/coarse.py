@@ -1,5 +1,6 @@
 """An image at a coarse size, where searching is fast, and back."""
 
+import math
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +22,7 @@ def thumbnail(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 def coarse_factor(shape: tuple[int, ...]) -> int:
     """Return the factor to reduce an image by, at least 1."""
-    return -(-max(shape) // _COARSE_SIDE)
+    return math.ceil(max(shape) / _COARSE_SIDE)
 
 
 def reduce(image: NDArray[_Pixel], factor: int) -> NDArray[_Pixel]:

@@ -1,5 +1,7 @@
 """Connected components of ink: which of them are the digit."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -202,7 +204,7 @@ def _share_along_box(component: NDArray[np.bool_]) -> float:
 
 def _band(side: int) -> int:
     """Return how far from a side of its box a frame may run."""
-    return -(-side // 6)
+    return math.ceil(side / 6)
 
 
 def _inside_frame(

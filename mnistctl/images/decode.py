@@ -20,7 +20,7 @@ _MAX_BYTES = 16_000_000
 _CHUNK_BYTES = 65_536
 _MAX_PIXELS = 16_000_000
 _MAX_SIDE = 32_768
-# A JPEG file is decoded at an eighth of its size, so photographs of any camera are allowed.
+# A large JPEG file is decoded at an eighth of its size, so photographs of any camera are allowed.
 _MAX_JPEG_PIXELS = 100_000_000
 # Larger images are decoded one at a time, so that their memory does not add up.
 _LARGE_PIXELS = 2_000_000
@@ -34,8 +34,8 @@ def decode(file: BinaryIO) -> NDArray[np.uint8]:
 
     Args:
         file: PNG, JPEG, GIF, BMP, PPM, WebP or AVIF, of up to 16 MB and 16 million pixels
-            (100 million in a JPEG file with a single scan). Of an animation, the first frame is
-            read.
+            (100 million in a JPEG file with a single scan). The first frame of
+            an animation is read.
 
     Returns:
         uint8, shape (height, width), with sides of up to 192.

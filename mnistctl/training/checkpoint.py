@@ -69,7 +69,7 @@ def read(path: Path) -> Checkpoint:
     # PyTorch raises TypeError and RuntimeError for an empty tensor with an impossible shape.
     except (KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise path_error(path, INVALID) from error
-    # safetensors reads metadata only from a file whose name is UTF-8. They are in the JSON object
+    # safetensors reads metadata only from a file whose name is UTF-8. It is in the JSON object
     # at the start, after its length.
     length = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
@@ -81,9 +81,9 @@ def read(path: Path) -> Checkpoint:
         values = json.loads(metadata["settings"])
         settings = TrainSettings(**values)
         checksum, processes, step = (int(metadata[name]) for name in ("data", "processes", "step"))
-        # A default is not what the training had.
-        if values != asdict(settings) or not 1 <= processes <= _MAX_PROCESSES:
-            raise path_error(path, INVALID)
-        return Checkpoint(settings, checksum, processes, step, tensors)
     except (KeyError, TypeError, ValueError, RecursionError, MnistctlError) as error:
         raise path_error(path, INVALID) from error
+    # A setting that the file lacks would get its default.
+    if values != asdict(settings) or not 1 <= processes <= _MAX_PROCESSES:
+        raise path_error(path, INVALID)
+    return Checkpoint(settings, checksum, processes, step, tensors)

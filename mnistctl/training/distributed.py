@@ -26,7 +26,10 @@ def join() -> None:
     Raises:
         MnistctlError: a variable is damaged, or the processes do not find each other.
     """
-    if not os.environ.get("WORLD_SIZE") or (processes := _variable("WORLD_SIZE", 1, 100_000)) == 1:
+    if not os.environ.get("WORLD_SIZE"):
+        return
+    processes = _variable("WORLD_SIZE", 1, 100_000)
+    if processes == 1:
         return
     _variable("RANK", 0, processes - 1)
     _variable("LOCAL_RANK", 0, processes - 1)
@@ -44,7 +47,7 @@ def join() -> None:
             address = f"{os.environ.get('MASTER_ADDR')!r}, port {port}"
             message = f"{processes} processes do not find each other at {address}: start all again"
         raise MnistctlError(message) from error
-    _all_reduce(torch.zeros(1))  # else one that fails now would end the others' search for it
+    _all_reduce(torch.zeros(1))  # wait for all: to the others, one that fails now would be missing
 
 
 def count() -> int:
@@ -93,7 +96,8 @@ def check_same(state: object) -> None:
         MnistctlError: they differ.
     """
     checksum = zlib.crc32(repr(state).encode())
-    if _highest(checksum) != -_highest(-checksum):
+    highest, lowest = _highest(checksum), -_highest(-checksum)
+    if highest != lowest:
         raise MnistctlError(
             "the processes have different options, data sets, checkpoints or versions of PyTorch: "
             "give all the same"

@@ -68,7 +68,7 @@ def train(
     """Train a network, write the model file and evaluate it on the test set.
 
     The settings are ``overrides`` and the defaults. A resumed training uses its saved settings, and
-    ``overrides`` must match them. Of several processes, the first alone writes and evaluates.
+    ``overrides`` must match them. Only the first of several processes writes and evaluates.
 
     Returns:
         The settings, and in the first process the evaluation.
@@ -115,9 +115,10 @@ class Training:
         """
         if len(data) < 2:
             raise MnistctlError("the data set has one image: training needs at least two")
-        self.settings = replace(settings, threads=settings.threads or torch.get_num_threads())
+        threads = settings.threads or torch.get_num_threads()
+        self.settings = replace(settings, threads=threads)
         self.step = 0
-        torch.set_num_threads(self.settings.threads or 1)
+        torch.set_num_threads(threads)
         torch.manual_seed(settings.seed)
         self.network = build_network().to(device).to(memory_format=torch.channels_last)
         # Each epoch has its own seed, so a resumed training can skip the epochs before.
@@ -127,7 +128,8 @@ class Training:
         self._checksum = zlib.crc32(data.labels.data, zlib.crc32(data.images.data))
         self._batch_size = min(settings.batch_size, len(data))
         self._batches = len(data) // self._batch_size
-        if self._batch_size < (processes := distributed.count()):
+        processes = distributed.count()
+        if self._batch_size < processes:
             raise MnistctlError(
                 f"a batch of {self._batch_size} images is too small for {processes} processes: "
                 "use a larger --batch-size or fewer processes"
@@ -143,7 +145,7 @@ class Training:
         precision = torch.float64 if device.type == "cpu" else torch.float32
         self._learning_rate = torch.zeros((), device=device, dtype=precision)
         self._finished_steps = torch.zeros((), device=device)
-        # To record what several processes communicate has not been tested.
+        # CUDA graphs with communication between processes have not been tested.
         is_recorded = device.type == "cuda" and processes == 1
         self._updates: dict[bool, Callable[[Tensor], None]] = {}
         for is_augmented in (True, False):
@@ -167,7 +169,8 @@ class Training:
             if value != (saved_value := getattr(saved.settings, name)):
                 setting = f"{name.replace('_', ' ')} {saved_value}, not {value}"
                 raise path_error(path, f"was started with {setting}: leave that option out")
-        if saved.processes != (processes := distributed.count()):
+        processes = distributed.count()
+        if saved.processes != processes:
             number = f"processes {saved.processes}, not {processes}"
             raise path_error(path, f"was started with {number}: start that many with torchrun")
         training = cls(saved.settings, data, device)
@@ -194,8 +197,14 @@ class Training:
         if not all(tensor.isfinite().all() for tensor in self._tensors().values()):
             raise self._divergence()
         if distributed.rank() == 0:
-            state = (self._checksum, distributed.count(), self.step, self._tensors())
-            checkpoint.write(path, Checkpoint(self.settings, *state))
+            state = Checkpoint(
+                settings=self.settings,
+                checksum=self._checksum,
+                processes=distributed.count(),
+                step=self.step,
+                tensors=self._tensors(),
+            )
+            checkpoint.write(path, state)
 
     def run(
         self,
@@ -284,7 +293,7 @@ class Training:
         """
         count, rank = distributed.count(), distributed.rank()
         # Each step has its own seed, so a resumed training need not repeat the steps before. So has
-        # each process. They are neighbours: a CPU's generator reads only 32 bits of a seed.
+        # each process. The seeds are consecutive, so they differ in the 32 bits that a CPU reads.
         seed = self._epoch_seeds[self.step // self._batches] + 1 + self.step * count + rank
         torch.manual_seed(seed)
         steps = self.settings.epochs * self._batches
@@ -417,7 +426,8 @@ def choose_device(name: str) -> torch.device:
         )
     if name != "cuda" or distributed.count() == 1:
         return torch.device(name)
-    if (index := distributed.local_rank()) >= (gpus := torch.cuda.device_count()):
+    index, gpus = distributed.local_rank(), torch.cuda.device_count()
+    if index >= gpus:
         raise MnistctlError(
             f"--device cuda: there is a GPU for only {gpus} of this machine's processes: start "
             "fewer processes, or use --device cpu"

@@ -8,9 +8,9 @@ from mnistctl.dataset import CLASSES
 def build_network() -> nn.Sequential:
     """Return an untrained network of 103,258 parameters.
 
-    It maps float32 (batch, 1, 28, 28) in 0 (background) to 1 (ink) to logits (batch, 10). Pooling
-    comes before normalisation and activation, which then work on a quarter of the values (from
-    tuomaso/train_mnist_fast).
+    It maps float32 (batch, 1, 28, 28) in 0 (background) to 1 (ink) to logits (batch, 10). In the
+    first and the fourth convolution, pooling comes before normalisation and activation, which then
+    work on a quarter of the values (from tuomaso/train_mnist_fast).
     """
     return nn.Sequential(
         *_convolution(1, 16, kernel=5, pool=True),  # 12x12
