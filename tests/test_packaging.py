@@ -56,16 +56,6 @@ def test_it_has_every_tracked_file(sdist: dict[str, bytes]) -> None:
     assert tracked_files() - sdist.keys() == set()
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["LICENSE", "csrc/argmax.cpp", "docs/commands.md", "examples/seven.png", "mnistctl/model.onnx",
-     "mnistctl/training/loop.py", "tests/conftest.py", "tests/container/conftest.py",
-     "tests/support.py"],
-)  # fmt: skip
-def test_it_has_what_building_and_testing_need(sdist: dict[str, bytes], path: str) -> None:
-    assert path in sdist
-
-
 def test_it_has_no_compiled_file(sdist: dict[str, bytes]) -> None:
     assert not {path for path in sdist if Path(path).suffix in {".o", ".pyc", ".pyd", ".so"}}
 
