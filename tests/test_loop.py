@@ -146,17 +146,23 @@ def test_a_process_counts_as_much_as_its_share_of_the_batch(
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "dtype"),
-    [({"avx512_bf16": True}, torch.bfloat16), ({"avx512_bf16": False}, torch.float32)],
+    ("capabilities", "threads", "dtype"),
+    [
+        ({"avx512_bf16": False}, 2, torch.float32),
+        ({"avx512_bf16": True}, 2, torch.bfloat16),
+        ({"avx512_bf16": True, "amx_bf16": True}, 2, torch.float32),
+        ({"avx512_bf16": True, "amx_bf16": True}, 1, torch.bfloat16),
+    ],
 )
-def test_training_uses_bfloat16_only_on_a_processor_that_has_it(
+def test_training_uses_bfloat16_where_the_processor_has_it_and_threads_can_share_it(
     capabilities: dict[str, bool],
+    threads: int,
     dtype: torch.dtype,
     data: Dataset,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    training = Training(TrainSettings(epochs=1, batch_size=200, threads=1), data, CPU)
+    training = Training(TrainSettings(epochs=1, batch_size=200, threads=threads), data, CPU)
     dtypes = []
     training.network.register_forward_hook(lambda _net, _in, logits: dtypes.append(logits.dtype))
     training.run()
