@@ -135,7 +135,8 @@ class Classifier:
         if not len(images):
             return np.empty((0, CLASSES), np.float32)
         try:
-            (logits,) = self._session.run([self._output], {self._input: images[:, np.newaxis]})
+            batch = np.ascontiguousarray(images[:, np.newaxis])
+            (logits,) = self._session.run([self._output], {self._input: batch})
             if logits.shape != (len(images), CLASSES) or not np.isfinite(logits).all():
                 raise ValueError
         except MemoryError:
@@ -192,7 +193,7 @@ def _check_images(images: NDArray[np.float32]) -> None:
             f"images must be {expected}, not {images.dtype} with shape {images.shape}{hint}"
         )
     if len(images) and not (images.min() >= 0 and images.max() <= 1):  # NaN is neither
-        values = f"from {images.min():g} to {images.max():g}"
+        values = f"from {images.min():.9g} to {images.max():.9g}"  # nine digits tell float32 apart
         raise ValueError(f"images must have values from 0 (background) to 1 (ink), not {values}")
 
 

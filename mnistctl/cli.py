@@ -23,6 +23,7 @@ from mnistctl.terminal import OutputClosed, log
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
+    suggest_commands=False,  # in a second sentence
     epilog="Exit status: 0 done; 1 failed; 2 wrong usage; 129, 130, 143 stopped by a signal.",
 )
 
@@ -67,9 +68,7 @@ def main() -> int:
             raise MnistctlError("standard output is closed: there is nowhere to print to")
         return _run_app()
     except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "mnistctl"
-        log(f"mnistctl: {error.format_message().rstrip('.')}; try '{command} --help'.")
+        log(f"mnistctl: {error.format_message().rstrip('.')}; try '{_command(error)} --help'.")
         return ExitStatus.USAGE
     except MnistctlError as error:
         log(f"mnistctl: {error}.")
@@ -85,6 +84,15 @@ def main() -> int:
         return ExitStatus.OK
     except Stopped as stop:
         return stop.status
+
+
+def _command(error: typer.TyperException) -> str:
+    """Return the command that was called wrongly."""
+    if context := getattr(error, "ctx", None):
+        return str(context.command_path)
+    # The error of an option that lacks its value, or has one too many, has no context.
+    is_known = sys.argv[1] in ("train", "validate", "predict")
+    return f"mnistctl {sys.argv[1]}" if is_known else "mnistctl"
 
 
 def _run_app() -> int:
@@ -171,7 +179,8 @@ def train(
             )
     except Stopped:
         if is_first:
-            log(f"mnistctl: stopped; {_resume_hint(checkpoint, resume, distributed.count())}")
+            hint = _resume_hint(checkpoint, resume, data_dir, distributed.count())
+            log(f"mnistctl: stopped; {hint}")
         raise
     if evaluation is None:  # the first process prints
         return
@@ -182,13 +191,17 @@ def train(
         terminal.emit(f"{output}  test accuracy {terminal.percent(evaluation.accuracy)}")
 
 
-def _resume_hint(checkpoint: Path | None, resumed: Path | None, processes: int) -> str:
+def _resume_hint(
+    checkpoint: Path | None, resumed: Path | None, data_dir: Path | None, processes: int
+) -> str:
     if checkpoint is None:
         return "nothing was saved (no --checkpoint)"
-    option = [] if checkpoint == resumed else ["--resume", str(checkpoint)]
+    options = [] if checkpoint == resumed else ["--resume", str(checkpoint)]
+    if data_dir and not any(word.startswith("--data-dir") for word in sys.argv):
+        options += ["--data-dir", str(data_dir)]  # from a variable, which may be set no longer
     if processes == 1:
-        return f"resume with: {' '.join(map(_shell_word, ['mnistctl', *sys.argv[1:], *option]))}"
-    addition = f" and: {' '.join(map(_shell_word, option))}" if option else ""
+        return f"resume with: {' '.join(map(_shell_word, ['mnistctl', *sys.argv[1:], *options]))}"
+    addition = f" and: {' '.join(map(_shell_word, options))}" if options else ""
     return f"resume with the same command{addition}"
 
 

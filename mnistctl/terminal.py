@@ -77,7 +77,7 @@ def emit_report(report: "Report") -> None:
     )
     # Rich chooses its characters by the encoding.
     text = io.TextIOWrapper(io.BytesIO(), sys.stdout.encoding, errors="replace", newline="\n")
-    console = Console(file=text, force_terminal=sys.stdout.isatty(), width=80)
+    console = Console(file=text, force_terminal=sys.stdout.isatty(), width=120)
     console.print(_confusion_table(report))
     text.flush()
     emit(text.buffer.getvalue().rstrip())

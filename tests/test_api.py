@@ -137,9 +137,11 @@ def test_open_file_is_named_in_its_error(tmp_path: Path) -> None:
         read_image(file)
 
 
-def test_file_without_a_name_is_called_image_data() -> None:
-    refused = pytest.raises(MnistctlError, match=r"^image data: is empty$")
-    with tempfile.TemporaryFile() as file, refused:
+@pytest.mark.parametrize("name", [None, "", 3])
+def test_file_without_a_name_is_called_image_data(name: object) -> None:
+    file = io.BytesIO()
+    file.name = name
+    with pytest.raises(MnistctlError, match=r"^image data: is empty$"):
         read_image(file)
 
 
@@ -191,7 +193,13 @@ def test_images_that_are_no_array_are_a_type_error(classifier: Classifier) -> No
 
 @pytest.mark.parametrize(
     ("value", "values"),
-    [(255, "0 to 255"), (-1, "-1 to 0"), (np.nan, "nan to nan"), (np.inf, "0 to inf")],
+    [
+        (255, "0 to 255"),
+        (-1, "-1 to 0"),
+        (1 + 2**-23, "0 to 1.00000012"),
+        (np.nan, "nan to nan"),
+        (np.inf, "0 to inf"),
+    ],
 )
 def test_values_outside_0_to_1_are_refused(
     classifier: Classifier, value: float, values: str

@@ -114,14 +114,23 @@ def test_damaged_model_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
-def test_too_little_memory_for_the_images_is_not_blamed_on_the_model(tmp_path: Path) -> None:
-    program = """
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        ("np.zeros((20_000, 28, 28), np.float32)", "Failed to allocate memory"),
+        ("np.broadcast_to(np.float32(0), (200_000, 28, 28))", "Unable to allocate"),
+    ],
+)
+def test_too_little_memory_for_the_images_is_not_blamed_on_the_model(
+    images: str, reason: str, tmp_path: Path
+) -> None:
+    program = f"""
 import resource
 from pathlib import Path
 import numpy as np
 from mnistctl import Classifier
 classifier = Classifier.load()
-images = np.zeros((20_000, 28, 28), np.float32)
+images = {images}
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 10**8,) * 2)
 try:
@@ -131,7 +140,7 @@ except MemoryError as error:
 """
     result = run_program(program, tmp_path)
     assert result.stderr == ""
-    assert "Failed to allocate memory" in result.stdout
+    assert reason in result.stdout
 
 
 @pytest.mark.parametrize("name", [b"batch", b"images", b"logits"])

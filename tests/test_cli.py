@@ -159,8 +159,8 @@ def test_an_image_that_cannot_be_read_has_the_status_failure(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["frobnicate"], ["--frobnicate"], ["predict"], ["predict", ""], ["predict", "-0", "a.png"],
-     ["predict", "-", "-"], ["predict", "-", "--files-from", "-"],
+    [["frobnicate"], ["trian"], ["--frobnicate"], ["predict"], ["predict", ""],
+     ["predict", "-0", "a.png"], ["predict", "-", "-"], ["predict", "-", "--files-from", "-"],
      ["train", "--epochs", "0"], ["train", "--epochs", "three"], ["train", "--device", "tpu"],
      ["predict", "--files-from", ""], ["validate", "--model", "a.png", "--mistakes", "./a.png"],
      ["validate", "--min-accuracy", "101"], ["validate", "--min-accuracy", "nan"]],
@@ -171,6 +171,13 @@ def test_a_wrong_command_line_has_the_status_usage(tmp_path: Path, arguments: li
     assert result.returncode == ExitStatus.USAGE
     assert one_sentence(result.stderr).endswith("--help'.\n")
     assert result.stdout == b""
+
+
+@pytest.mark.parametrize("arguments", [["train", "--epochs"], ["train", "--json=1"]], ids=" ".join)
+def test_an_option_without_its_value_names_the_help_of_its_command(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    assert run_main(*arguments, cwd=tmp_path).stderr.endswith(b"; try 'mnistctl train --help'.\n")
 
 
 def test_a_process_that_was_called_wrongly_ends_with_the_status_usage(run: Run) -> None:

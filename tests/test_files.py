@@ -139,6 +139,17 @@ def test_path_that_cannot_be_written_is_refused(
 
 
 @pytest.mark.parametrize("attempt", [write, files.check_writable])
+def test_pipe_is_refused(attempt: Callable[[Path], None]) -> None:
+    ends = os.pipe()
+    try:
+        with pytest.raises(MnistctlError, match="is not a regular file"):
+            attempt(Path(f"/dev/fd/{ends[1]}"))
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+@pytest.mark.parametrize("attempt", [write, files.check_writable])
 def test_path_without_room_for_the_temporary_file_beside_it_is_refused(
     attempt: Callable[[Path], None], earlier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

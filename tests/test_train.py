@@ -363,7 +363,7 @@ def test_the_command_that_resumes_has_each_path_as_bash_reads_it(
     name: bytes, printed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["mnistctl", "train"])
-    hint = cli._resume_hint(Path(os.fsdecode(name)), None, 1)
+    hint = cli._resume_hint(Path(os.fsdecode(name)), None, None, 1)
     assert hint == f"resume with: mnistctl train --resume {printed}"
     assert subprocess.check_output(["bash", "-c", f"printf %s {printed}"]) == name
 
@@ -373,7 +373,20 @@ def test_the_command_that_resumes_a_resumed_training_is_the_same_again(
 ) -> None:
     path = Path("run.ckpt")
     monkeypatch.setattr(sys, "argv", ["mnistctl", "train", "--resume", "run.ckpt"])
-    assert cli._resume_hint(path, path, 1) == "resume with: mnistctl train --resume run.ckpt"
+    assert cli._resume_hint(path, path, None, 1) == "resume with: mnistctl train --resume run.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("given", "added"), [((), " --data-dir data"), (("--data-dir", "data"), "")]
+)
+def test_the_command_that_resumes_names_the_data_set(
+    given: tuple[str, ...], added: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path("run.ckpt")
+    arguments = ["mnistctl", "train", *given, "--resume", "run.ckpt"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    hint = cli._resume_hint(path, path, Path("data"), 1)
+    assert hint == f"resume with: {' '.join(arguments)}{added}"
 
 
 # A training that is refused

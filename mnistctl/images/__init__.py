@@ -63,5 +63,7 @@ def _open(
 
 def _name(source: str | os.PathLike[str] | bytes | BinaryIO) -> str | os.PathLike[str]:
     """Return what to call a source in an error message."""
-    name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
-    return name if isinstance(name, str | os.PathLike) else "image data"
+    if isinstance(source, str | os.PathLike):
+        return source
+    name = getattr(source, "name", None)
+    return name if name and isinstance(name, str | os.PathLike) else "image data"
