@@ -369,7 +369,7 @@ def _limit_blas_threads() -> None:
 
 def _limit_spinning() -> None:
     """Let PyTorch's threads sleep while they wait for each other, so that others may work."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 def _keep_freed_memory() -> None:
