@@ -189,8 +189,8 @@ def test_two_images_are_enough(tmp_path: Path) -> None:
     assert names(tmp_path) == ["data", "model.onnx"]
 
 
-@pytest.mark.parametrize(("value", "expected"), [(None, "1000"), ("5", "5")])
-def test_threads_do_not_spin_while_they_wait_unless_the_user_says_so(
+@pytest.mark.parametrize(("value", "expected"), [(None, "2000"), ("5", "5")])
+def test_threads_soon_sleep_while_they_wait_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None, expected: str
 ) -> None:
     monkeypatch.setenv("GOMP_SPINCOUNT", value or "")
