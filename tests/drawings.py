@@ -230,6 +230,16 @@ def _touched_edges(
     return image.crop((left - 5 if is_corner else 0, 0, WIDTH, y + width // 2))
 
 
+def _with_blot(image: Image.Image) -> Image.Image:
+    """Return an image with a blot in its upper left corner."""
+    ImageDraw.Draw(image).ellipse((12, 22, 28, 38), fill=45)
+    return image
+
+
+def _slope(pen: ImageDraw.ImageDraw) -> None:
+    pen.polygon([(0, HEIGHT), (0, HEIGHT - 80), (WIDTH, HEIGHT - 110), (WIDTH, HEIGHT)], fill=255)
+
+
 def _circle(pen: ImageDraw.ImageDraw) -> None:
     pen.ellipse((112, 65, 308, 275), outline=255, width=6)
 
@@ -288,6 +298,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "edge line that the digit touches": _touched_edges,
     "crooked edge line that the digit touches": lambda d: _touched_edges(d, width=14, rise=5),
     "table that the digit touches": lambda d: _touched_edges(d, width=45),
+    "edge line that the digit touches, and a blot": lambda d: _with_blot(_touched_edges(d)),
     "two edge lines that the digit touches": lambda d: _touched_edges(d, is_corner=True),
     "crooked frame": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * frame(25, 4, 3)),
     "shadow along an edge": lambda d: on_paper(0.7 * ink(d, 7), 0.5 * drawn(_strip, 2)),
@@ -303,6 +314,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "pencil on a turned sheet on a dark table": lambda d: _on_table(d, (80, 45), darkness=0.3),
     "pencil on a sheet, partly outside": _large_pencil_sheet,
     "pencil above a dark rough table": _above_table,
+    "pencil above a table at an angle": lambda d: on_paper(0.35 * ink(d, 5), 0.7 * drawn(_slope)),
     "sheet on a table that is lighter than the ink": lambda d: _on_table(d, (80, 45), table=130),
     "sheet photographed at an angle": _at_an_angle,
     "narrow sheet on a dark table": lambda d: tones(
@@ -344,6 +356,7 @@ READABLE: dict[str, Callable[[Grey], Image.Image]] = {
     "dotted paper": lambda d: on_paper(0.8 * ink(d), 0.6 * dots(_GRID, 2)),
     "specks": lambda d: on_paper(0.8 * ink(d, 7), 0.8 * dots([(12, 20), (400, 300), (30, 320)], 4)),
     "pencil": lambda d: on_paper(0.25 * ink(d)),
+    "broken strokes": lambda d: on_paper(0.8 * ink(d) * (np.arange(WIDTH) % 40 > 4)),
     "marker": _marker,
     "small digit on a large sheet": lambda d: on_paper(0.8 * ink(d, 2)),
     "blue ink": _blue,

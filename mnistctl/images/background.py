@@ -68,10 +68,9 @@ def remove_border(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Args:
         levels: uint8, shape (height, width); 0 is the background.
     """
-    factor = coarse.coarse_factor(levels.shape)
-    limit = coarse.reduce(levels, factor)
+    limit = coarse.reduce(levels)
     flood = limit.copy()
     flood[1:-1, 1:-1] = 0
     while not np.array_equal(wider := np.minimum(coarse.widen(flood), limit), flood):
         flood = wider
-    return levels - np.minimum(levels, coarse.enlarge(flood, factor, levels.shape))
+    return levels - np.minimum(levels, coarse.enlarge(flood, levels.shape))

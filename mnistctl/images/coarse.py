@@ -20,22 +20,24 @@ def thumbnail(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def coarse_factor(shape: tuple[int, ...]) -> int:
+def factor(shape: tuple[int, ...]) -> int:
     """Return the factor to reduce an image by, at least 1."""
     return math.ceil(max(shape) / _COARSE_SIDE)
 
 
-def reduce(image: NDArray[_Pixel], factor: int) -> NDArray[_Pixel]:
-    """Return the maximum of each block of ``factor`` by ``factor`` pixels: no line gets lost."""
+def reduce(image: NDArray[_Pixel]) -> NDArray[_Pixel]:
+    """Return the maximum of each block of pixels: no line gets lost."""
+    side = factor(image.shape)
     for _ in range(2):  # rows, then columns as rows, because NumPy is ten times as fast along rows
-        padded = np.pad(image, ((0, -len(image) % factor), (0, 0)))
-        image = padded.reshape(-1, factor, image.shape[1]).max(axis=1).T.copy()
+        padded = np.pad(image, ((0, -len(image) % side), (0, 0)))
+        image = padded.reshape(-1, side, image.shape[1]).max(axis=1).T.copy()
     return image
 
 
-def enlarge(image: NDArray[_Pixel], factor: int, shape: tuple[int, ...]) -> NDArray[_Pixel]:
-    """Undo ``reduce``: repeat each pixel in its block."""
-    return image.repeat(factor, axis=0).repeat(factor, axis=1)[: shape[0], : shape[1]]
+def enlarge(image: NDArray[_Pixel], shape: tuple[int, ...]) -> NDArray[_Pixel]:
+    """Undo ``reduce`` for an image of this shape: repeat each pixel in its block."""
+    side = factor(shape)
+    return image.repeat(side, axis=0).repeat(side, axis=1)[: shape[0], : shape[1]]
 
 
 def widen(image: NDArray[_Pixel]) -> NDArray[_Pixel]:

@@ -21,8 +21,6 @@ _LEAST_WIDTH = 0.1
 _FRAME_SIDE = 0.85
 # The same for a circle.
 _CIRCLE_SIDE = 0.6
-# The greatest share of a frame or circle away from the sides of its box.
-_GREATEST_INSIDE = 0.3
 # The least side of a digit in a frame, of the frame's shorter side, and in a circle, of its longer
 # side: what is smaller may be the slash of a 0.
 _LEAST_IN_FRAME = 0.2
@@ -44,8 +42,7 @@ def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     Returns:
         bool, same shape: the digit with a narrow margin.
     """
-    factor = coarse.coarse_factor(ink.shape)
-    small = coarse.reduce(ink, factor)
+    small = coarse.reduce(ink)
     # Remove frames before ink is made wider by a pixel: a digit near a frame would then touch it.
     labels, boxes = components(small)
     if (lines := _touched_frame(labels, boxes)).any():
@@ -58,7 +55,7 @@ def digit_mask(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     # Wider by a pixel, the pieces of a broken stroke touch, and those of a broken frame.
     labels, boxes = components(coarse.widen(small))
     digit = np.isin(labels, _digit_labels(labels, boxes))
-    return coarse.enlarge(digit, factor, ink.shape)
+    return coarse.enlarge(digit, ink.shape)
 
 
 def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -218,9 +215,7 @@ def _inside_frame(
     left, top, right, bottom = boxes[frame].tolist()
     component = labels[top:bottom, left:right] == frame + 1
     share = _share_along_box(component)
-    x, y = _band(right - left), _band(bottom - top)
-    inside = component[y:-y, x:-x].sum()
-    if share < _CIRCLE_SIDE or inside > _GREATEST_INSIDE * component.sum():
+    if share < _CIRCLE_SIDE:
         return others[:0]
     is_circle = share < _FRAME_SIDE
     shape = component.shape

@@ -16,8 +16,9 @@ _GREATEST_RISE = 6
 # The least distance of a digit to the ends of a single line, of the line's length, and to a border
 # without a line, of the image's shorter side.
 _LEAST_DISTANCE = 0.1
-# The least side of a digit, of the image's longer side, and that of a part, of the digit's.
-_LEAST_SIDE = 0.1
+# The least side of a digit, of the image's longer side. The least height of a part of it, of the
+# highest part's.
+LEAST_SIDE = 0.1
 _LEAST_PART = 0.5
 
 
@@ -28,13 +29,12 @@ def without_lines(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     read music remove staves in this way (C. Dalitz et al., "A comparative study of staff removal
     algorithms", 2008).
     """
-    factor = coarse.coarse_factor(ink.shape)
-    small = coarse.reduce(ink, factor)
+    small = coarse.reduce(ink)
     rows = _across(small)
     columns = _across((small & ~rows).T).T  # without the rows, which cross them
     lines = rows | columns
     lines |= _along_border(small, small & ~lines)
-    return np.asarray(ink & ~coarse.enlarge(lines, factor, ink.shape))
+    return np.asarray(ink & ~coarse.enlarge(lines, ink.shape))
 
 
 def _along_border(ink: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -102,12 +102,10 @@ def _is_bar(others: NDArray[np.bool_]) -> bool:
 
 
 def _large_boxes(ink: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the boxes of the components without specks; none if no component can be a digit."""
+    """Return the boxes of the components that can be a digit, or a large part of one."""
     _, boxes = components(ink)
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    if sides.max(initial=0) < _LEAST_SIDE * max(ink.shape):
-        return boxes[:0]
-    return np.asarray(boxes[sides >= _LEAST_SIDE * sides.max()])
+    return np.asarray(boxes[sides >= LEAST_SIDE * max(ink.shape)])
 
 
 def _heights(ink: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -15,16 +15,15 @@ from mnistctl.dataset import SIDE, as_input
 from mnistctl.errors import MnistctlError
 from mnistctl.images.background import remove_border, remove_lighting
 from mnistctl.images.components import LINE_ASPECT, digit_mask
-from mnistctl.images.lines import without_lines
+from mnistctl.images.lines import LEAST_SIDE, without_lines
 from mnistctl.images.polarity import is_dark_on_light
 from mnistctl.images.sheet import cover_surroundings
 from mnistctl.images.threshold import LEAST_CONTRAST, otsu
 
 _BOX = 20
-# What must be left of a digit without what is connected to the border: of its contrast, and of
-# the image's longer side. A digit that itself touches the border keeps less.
+# The least share of a digit's contrast that must be left without what is connected to the border. A
+# digit that touches the border keeps less.
 _LEAST_CONTRAST_LEFT = 0.35
-_LEAST_SIDE_LEFT = 0.1
 # If a band of shadow crosses the digit: the least share of its contrast that is left, and of the
 # darkest ink that is part of the digit.
 _LEAST_CONTRAST_IN_BAND = 0.3
@@ -155,7 +154,7 @@ def _is_whole(
 def _is_large(digit: NDArray[np.bool_]) -> bool:
     """Say whether a digit is more than what may be left of lines."""
     left, top, right, bottom = Image.fromarray(digit).getbbox() or (0, 0, 0, 0)
-    return bool(max(right - left, bottom - top) >= _LEAST_SIDE_LEFT * max(digit.shape))
+    return bool(max(right - left, bottom - top) >= LEAST_SIDE * max(digit.shape))
 
 
 def _border(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -12,7 +12,6 @@ _SIDE = 128
 # The share of a line's pixels that do not have the tone of the frame.
 _FRAME_SPOTS = 0.02  # at most, in a line of a frame
 _FRAME_END = 0.67  # at least, in the line after a frame
-_CROOKED_FRAME_END = 0.8  # at least, in the line after a crooked frame
 
 
 def is_dark_on_light(grey: NDArray[np.uint8]) -> bool:
@@ -51,4 +50,4 @@ def _frame_depth(light: NDArray[np.bool_]) -> int:
     if other[straight] >= _FRAME_END:
         return straight + 1
     crooked = min(straight + max(1, len(light) // 10), len(light) - 1)
-    return crooked if other[crooked] >= _CROOKED_FRAME_END else 0
+    return crooked if other[crooked] >= _FRAME_END else 0

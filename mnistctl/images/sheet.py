@@ -37,15 +37,14 @@ def cover_surroundings(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     image may cut off, or another quadrilateral. The smallest counts: a table may look like a sheet
     with a sheet on it. Without a sheet, or with nothing around it, the image is returned as it is.
     """
-    factor = coarse.coarse_factor(grey.shape)
-    small = np.asarray(Image.fromarray(grey).reduce(factor))
+    small = np.asarray(Image.fromarray(grey).reduce(coarse.factor(grey.shape)))
     light = small > otsu(small)
     tones = (components(light), components(~light))
     sheets = [*_sheets(small, *tones), *_sheets(small, *tones[::-1])]
     if not sheets:
         return grey
     sheet, paper = min(sheets, key=lambda found: found[0].sum())
-    inside = coarse.enlarge(_without_edge(sheet), factor, grey.shape)
+    inside = coarse.enlarge(_without_edge(sheet), grey.shape)
     return np.where(inside, grey, np.uint8(np.median(small[paper])))
 
 
