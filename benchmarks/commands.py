@@ -2,7 +2,7 @@
 
     python -m benchmarks.commands
 
-It takes twenty minutes on two cores. No other work must run on them.
+It takes a quarter of an hour on two cores. No other work must run on them.
 """
 
 import json

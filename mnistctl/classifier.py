@@ -193,7 +193,7 @@ def _check_images(images: NDArray[np.float32]) -> None:
             f"images must be {expected}, not {images.dtype} with shape {images.shape}{hint}"
         )
     if len(images) and not (images.min() >= 0 and images.max() <= 1):  # NaN is neither
-        values = f"from {images.min():.9g} to {images.max():.9g}"  # nine digits tell float32 apart
+        values = f"from {images.min():.9g} to {images.max():.9g}"  # nine digits: exact for float32
         raise ValueError(f"images must have values from 0 (background) to 1 (ink), not {values}")
 
 

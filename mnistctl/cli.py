@@ -23,7 +23,7 @@ from mnistctl.terminal import OutputClosed, log
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
-    suggest_commands=False,  # in a second sentence
+    suggest_commands=False,  # an error is one sentence
     epilog="Exit status: 0 done; 1 failed; 2 wrong usage; 129, 130, 143 stopped by a signal.",
 )
 
@@ -198,7 +198,7 @@ def _resume_hint(
         return "nothing was saved (no --checkpoint)"
     options = [] if checkpoint == resumed else ["--resume", str(checkpoint)]
     if data_dir and not any(word.startswith("--data-dir") for word in sys.argv):
-        options += ["--data-dir", str(data_dir)]  # from a variable, which may be set no longer
+        options += ["--data-dir", str(data_dir)]  # from a variable, which may not be set later
     if processes == 1:
         return f"resume with: {' '.join(map(_shell_word, ['mnistctl', *sys.argv[1:], *options]))}"
     addition = f" and: {' '.join(map(_shell_word, options))}" if options else ""
@@ -369,7 +369,7 @@ def _limit_blas_threads() -> None:
 
 def _limit_spinning() -> None:
     """Let PyTorch's threads sleep while they wait for each other, so that others may work."""
-    # With 1000, an epoch takes 13 % longer; with 4000, one beside another training 9 % longer.
+    # With 1000, an epoch takes 13 % longer; with 4000, one beside another training 8 % longer.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 

@@ -71,8 +71,8 @@ def _target(path: Path) -> Path:
             target.lstat()  # fails where the name is too long
     except OSError as error:
         raise write_error(path, error) from error
-    # A pipe's file in /dev/fd is a link to a target that does not exist.
-    if (os.path.lexists(target) or os.path.exists(path)) and not os.path.isfile(path):  # noqa: PTH110, PTH113 (no OSError)
+    # In /dev/fd, a pipe or a deleted file is a link to a target that does not exist.
+    if (os.path.lexists(target) or os.path.exists(path)) and not os.path.isfile(target):  # noqa: PTH110, PTH113 (no OSError)
         raise path_error(path, "is not a regular file: name another file")
     if _is_mount_point(target):
         raise path_error(path, "is mounted by itself: mount its directory")

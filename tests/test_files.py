@@ -1,6 +1,7 @@
 import os
 import resource
 import secrets
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +148,16 @@ def test_pipe_is_refused(attempt: Callable[[Path], None]) -> None:
     finally:
         for end in ends:
             os.close(end)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux names a deleted file")
+@pytest.mark.parametrize("attempt", [write, files.check_writable])
+def test_deleted_file_is_refused(attempt: Callable[[Path], None], tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        (tmp_path / "file").unlink()
+        with pytest.raises(MnistctlError, match="is not a regular file"):
+            attempt(Path(f"/dev/fd/{file.fileno()}"))
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("attempt", [write, files.check_writable])

@@ -16,6 +16,7 @@ from support import MNISTCTL, names
 
 from mnistctl import terminal
 from mnistctl.errors import ExitStatus, Stopped
+from mnistctl.evaluation import Report
 from mnistctl.training.loop import Progress, Training
 
 
@@ -195,6 +196,15 @@ def test_the_command_that_resumes_works_when_pasted(
     command = shlex.split(text.rpartition("resume with: ")[2])
     assert run_main(*command[1:], cwd=directory).returncode == ExitStatus.INTERRUPTED
     assert steps[0] >= 2
+
+
+def test_the_confusion_matrix_of_a_large_data_set_is_not_cut_off(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    none, confusion = np.empty(0, np.int64), 1_000_000 * np.eye(10, dtype=np.int64)
+    terminal.emit_report(Report(10_000_000, 10_000_000, 0.0, confusion, none, none))
+    rows = capfd.readouterr().out.splitlines()[4:14]
+    assert [row.split()[-4:] for row in rows] == [["100.00", "%"] * 2] * 10
 
 
 def test_the_confusion_matrix_fits_eighty_columns_and_marks_mistakes(tmp_path: Path) -> None:

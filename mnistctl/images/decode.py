@@ -34,8 +34,8 @@ def decode(file: BinaryIO) -> NDArray[np.uint8]:
 
     Args:
         file: PNG, JPEG, GIF, BMP, PPM, WebP or AVIF, of up to 16 MB and 16 million pixels
-            (100 million in a JPEG file with a single scan). The first frame of
-            an animation is read.
+            (100 million in a JPEG file with a single scan). The first frame of an animation is
+            read.
 
     Returns:
         uint8, shape (height, width), with sides of up to 192.

@@ -456,7 +456,7 @@ def _shapes_and_dtypes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.S
 
 
 def _has_fast_bfloat16(device: torch.device) -> bool:
-    """Say whether a device multiplies bfloat16 matrices in hardware, faster than float32."""
+    """Say whether training in bfloat16 is faster than in float32, also beside other work."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # An older PyTorch cannot tell.
