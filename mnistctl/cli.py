@@ -369,7 +369,7 @@ def _limit_blas_threads() -> None:
 
 def _limit_spinning() -> None:
     """Let PyTorch's threads sleep while they wait for each other, so that others may work."""
-    # With 1000, an epoch takes 13 % longer; with 4000, one beside another training 8 % longer.
+    # With 1000, an epoch takes 13 % longer; with 4000, one beside another takes 8 % longer.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 

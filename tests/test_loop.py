@@ -154,7 +154,7 @@ def test_a_process_counts_as_much_as_its_share_of_the_batch(
         ({"avx512_bf16": True, "amx_bf16": True}, 1, torch.bfloat16),
     ],
 )
-def test_training_uses_bfloat16_where_the_processor_has_it_and_threads_can_share_it(
+def test_training_uses_bfloat16_only_where_it_is_fast(
     capabilities: dict[str, bool],
     threads: int,
     dtype: torch.dtype,

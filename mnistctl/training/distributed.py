@@ -47,7 +47,8 @@ def join() -> None:
             address = f"{os.environ.get('MASTER_ADDR')!r}, port {port}"
             message = f"{processes} processes do not find each other at {address}: start all again"
         raise MnistctlError(message) from error
-    _all_reduce(torch.zeros(1))  # wait for all: the others would miss one that fails now
+    # Wait until all have joined: the others would not find a process that fails now.
+    _all_reduce(torch.zeros(1))
 
 
 def count() -> int:

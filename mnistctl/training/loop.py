@@ -462,7 +462,7 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
     # An older PyTorch cannot tell.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     if capabilities.get("amx_bf16") and torch.get_num_threads() > 1:
-        # With AMX, the threads wait for each other in a busy loop after every image of a batch
-        # (oneDNN's gradients of weights). Beside another training, they take 40 times as long.
+        # With AMX, the threads wait for each other in a busy loop (oneDNN's gradients of weights).
+        # Beside another training, they take 40 times as long.
         return False
     return device.type == "cpu" and bool(capabilities.get("avx512_bf16"))
